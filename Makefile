@@ -1,0 +1,72 @@
+# Everything goes through .venv, which `make install` makes from the pinned requirements; nothing else has to be prepared.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+STAMP := $(VENV)/.installed
+ARGS ?=
+SEEDS ?= 1000
+COMPILE := $(UV) pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+SERVERS := kafka or apiserver or redis or e2e
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint format quick servers test-servers test test-sim demo schemas lock clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with everything pinned and the fleetwake command in it
+
+$(BIN)/python:
+	sh rig/venv.sh $(PYTHON) $(VENV)
+
+$(STAMP): requirements-dev.txt pyproject.toml | $(BIN)/python
+	awk -v package=uv -f rig/pick.awk requirements-dev.txt > $(VENV)/uv.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.txt
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+lint: install ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+quick: install ## the tests that need no servers
+	$(BIN)/pytest -q -n 2 -m "not ($(SERVERS))" $(ARGS)
+
+servers: install ## fetch and build Kafka, the API server and Redis (minutes, the first time)
+	$(BIN)/python -m fleetwake.cli.dev build
+
+test-servers: servers ## the tests on real servers, which the test session starts and stops
+	$(BIN)/pytest -q -m "$(SERVERS)" $(ARGS)
+
+test: ## all of it: lint, quick tests, tests on real servers
+	$(MAKE) install
+	$(MAKE) lint
+	$(MAKE) quick
+	$(MAKE) test-servers
+
+test-sim: install ## simulations with SEEDS=1000 seeds
+	FLEETWAKE_SIM_SEEDS=$(SEEDS) $(BIN)/pytest -q -n 2 tests/simulation
+
+demo: install ## a fleet on this machine, from nothing to Available; ARGS="--once --json"
+	$(BIN)/fleetwake demo $(ARGS)
+
+schemas: install ## generate CRDs, JSON Schemas and AsyncAPI from schemas/
+	$(BIN)/fleetwake schemas generate
+
+lock: install ## pin every dependency anew, with hashes
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --upgrade --group dev -o requirements-dev.txt
+
+clean: ## stop this checkout's rig and remove what was made in the checkout; the cache stays
+	if [ -x $(BIN)/python ]; then $(BIN)/python -m fleetwake.cli.dev down; fi
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
