@@ -1,0 +1,1 @@
+"""The group bootstrap.cluster.x-k8s.io, by version."""

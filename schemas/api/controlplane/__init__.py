@@ -1,0 +1,1 @@
+"""The group controlplane.cluster.x-k8s.io, by version."""

@@ -1,0 +1,1 @@
+"""The group infrastructure.cluster.x-k8s.io, by version."""

@@ -1,0 +1,1 @@
+"""The group ipam.cluster.x-k8s.io, by version."""

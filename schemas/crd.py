@@ -1,0 +1,253 @@
+"""CustomResourceDefinitions, generated from the models.
+
+The models are the only source: types, bounds, patterns and enums come from pydantic's fields, the rest from ``schemas.markers`` and
+class variables, descriptions from docstrings. Schemas are structural (Kubernetes, "Extend the Kubernetes API with
+CustomResourceDefinitions"): every node has a type, except where any JSON value is allowed, which alone preserves unknown fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import AwareDatetime
+from pydantic.fields import FieldInfo
+
+from schemas.api.meta import Frozen, KubeObject
+from schemas.markers import Atomic, Column, Format, ListMap, NotRequired, Required, Rule, ServerDefault
+
+Schema = dict[str, Any]
+
+_PROVIDERS: Mapping[str, str] = {
+    "bootstrap.cluster.x-k8s.io": "bootstrap-kubeadm",
+    "controlplane.cluster.x-k8s.io": "control-plane-kubeadm",
+    "infrastructure.cluster.x-k8s.io": "infrastructure-docker",
+}
+"""Groups that belong to a provider of their own (clusterctl's names); all others belong to the core provider."""
+
+_HEADER = "# Generated from the models in schemas/api by `fleetwake schemas generate`. Do not edit.\n"
+_BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "ge": "minimum", "le": "maximum", "pattern": "pattern"}
+_ITEM_BOUNDS = {"minLength": "minItems", "maxLength": "maxItems"}
+_OBJECT_FIELDS: Mapping[str, Schema] = {
+    "apiVersion": {"description": "Group and version of the object's schema.", "type": "string"},
+    "kind": {"description": "Kind of the object.", "type": "string"},
+    "metadata": {"type": "object"},
+}
+
+
+def definition(model: type[KubeObject]) -> dict[str, Any]:
+    """Build the CustomResourceDefinition of a kind, as plain JSON values."""
+    names: dict[str, Any] = {
+        "categories": list(model.CATEGORIES),
+        "kind": model.KIND,
+        "listKind": f"{model.KIND}List",
+        "plural": model.PLURAL,
+        "singular": model.KIND.lower(),
+    }
+    if model.SHORT_NAMES:
+        names["shortNames"] = list(model.SHORT_NAMES)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{model.PLURAL}.{model.GROUP}", "labels": _labels(model)},
+        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [_version(model)]},
+    }
+
+
+def render(model: type[KubeObject]) -> str:
+    """Render the CustomResourceDefinition of a kind as the YAML text that is committed."""
+    return _HEADER + yaml.dump(definition(model), Dumper=_Dumper, sort_keys=False, width=160, allow_unicode=True)
+
+
+def file_name(model: type[KubeObject]) -> str:
+    """The name of the generated file of a kind, ``<group>_<plural>.yaml``."""
+    return f"{model.GROUP}_{model.PLURAL}.yaml"
+
+
+def _labels(model: type[KubeObject]) -> dict[str, str]:
+    """Labels by which clusterctl finds the kind, and for a provider's kind the contract it fulfils (contracts.md §1, §9)."""
+    labels = {"cluster.x-k8s.io/provider": _PROVIDERS.get(model.GROUP, "cluster-api"), "clusterctl.cluster.x-k8s.io": ""}
+    if model.GROUP in _PROVIDERS:
+        labels["cluster.x-k8s.io/v1beta2"] = model.VERSION
+    return dict(sorted(labels.items()))
+
+
+def _version(model: type[KubeObject]) -> dict[str, Any]:
+    """The one served and stored version."""
+    version: dict[str, Any] = {
+        "name": model.VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [_column(column) for column in model.PRINT_COLUMNS],
+        "schema": {"openAPIV3Schema": _object_schema(model)},
+    }
+    subresources: dict[str, Any] = {}
+    if model.STATUS_SUBRESOURCE:
+        subresources["status"] = {}
+    if scale := model.SCALE:
+        subresources["scale"] = {"specReplicasPath": scale.spec_replicas_path, "statusReplicasPath": scale.status_replicas_path}
+        if scale.label_selector_path:
+            subresources["scale"]["labelSelectorPath"] = scale.label_selector_path
+    if subresources:
+        version["subresources"] = subresources
+    return version
+
+
+def _column(column: Column) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
+    if column.priority:
+        shown["priority"] = column.priority
+    return shown
+
+
+def _object_schema(model: type[Frozen]) -> Schema:
+    """The schema of an object. Raises TypeError for a field without a docstring."""
+    properties: dict[str, Schema] = {}
+    required = []
+    for name, field in model.model_fields.items():
+        wire = field.alias or name
+        if issubclass(model, KubeObject) and wire in _OBJECT_FIELDS:
+            properties[wire] = dict(_OBJECT_FIELDS[wire])
+            continue
+        described = {"description": _description(model, name)}
+        # what a field is for says more than what its type is: the field's docstring wins
+        properties[wire] = described | _schema(field.annotation, _flatten([field])) | described
+        if _is_required(field):
+            required.append(wire)
+    schema: Schema = {"description": _first_paragraph(model), "type": "object"}
+    if properties:
+        schema["properties"] = dict(sorted(properties.items()))
+    if required:
+        schema["required"] = sorted(required)
+    if model.MIN_PROPERTIES:
+        schema["minProperties"] = model.MIN_PROPERTIES
+    if model.RULES:
+        schema["x-kubernetes-validations"] = [_rule(rule) for rule in model.RULES]
+    if model.ATOMIC_MAP:
+        schema["x-kubernetes-map-type"] = "atomic"
+    return schema
+
+
+def _is_required(field: FieldInfo) -> bool:
+    markers = {type(item) for item in field.metadata}
+    return Required in markers or (field.is_required() and NotRequired not in markers)
+
+
+def _schema(annotation: Any, metadata: Sequence[Any] = ()) -> Schema:
+    """The schema of a type with the constraints attached to it. Raises TypeError for a type that has no place in a wire model."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _schema(args[0], [*_flatten(args[1:]), *metadata])
+    if origin in (Union, types.UnionType):
+        members = [member for member in args if member is not type(None)]
+        if set(members) == {int, str}:
+            return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True} | _constraints(metadata)
+        (member,) = members
+        return _schema(member, metadata)
+    if origin is tuple:
+        constraints = {_ITEM_BOUNDS.get(key, key): value for key, value in _constraints(metadata).items()}
+        return {"type": "array", "items": _schema(args[0])} | constraints
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _schema(args[1])}
+    if origin is Literal:
+        return {"type": "string", "enum": list(args)} | _constraints(metadata)
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return _object_schema(annotation) | _constraints(metadata)
+    return _scalar(annotation) | _constraints(metadata)
+
+
+def _scalar(annotation: Any) -> Schema:
+    if annotation is Any:
+        return {"x-kubernetes-preserve-unknown-fields": True}
+    if annotation is AwareDatetime:
+        return {"type": "string", "format": "date-time"}
+    if annotation is str:
+        return {"type": "string"}
+    if annotation is bool:
+        return {"type": "boolean"}
+    if annotation is int:
+        return {"type": "integer", "format": "int32"}
+    raise TypeError(f"no structural schema for {annotation!r}; use a scalar, a Literal, a tuple, a Mapping or a Frozen model")
+
+
+def _flatten(metadata: Iterable[Any]) -> list[Any]:
+    """Constraints and markers, with those taken out that pydantic keeps inside a FieldInfo."""
+    flat: list[Any] = []
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            flat.extend(item.metadata)
+            if isinstance(item.json_schema_extra, dict):
+                flat.append(item.json_schema_extra)
+        else:
+            flat.append(item)
+    return flat
+
+
+def _constraints(metadata: Sequence[Any]) -> Schema:
+    found: Schema = {}
+    rules = []
+    for item in metadata:
+        match item:
+            case dict():
+                found |= item
+            case ListMap(keys):
+                found |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+            case Atomic():
+                found["x-kubernetes-list-type"] = "atomic"
+            case Format(name):
+                found["format"] = name
+            case ServerDefault(value):
+                found["default"] = value
+            case Rule():
+                rules.append(_rule(item))
+            case _:
+                found |= {wire: bound for key, wire in _BOUNDS.items() if (bound := getattr(item, key, None)) is not None}
+    if rules:
+        found["x-kubernetes-validations"] = rules
+    return found
+
+
+def _rule(rule: Rule) -> dict[str, str]:
+    return {"message": rule.message, "rule": rule.rule}
+
+
+def _description(model: type[Frozen], attribute: str) -> str:
+    """The docstring of an attribute, taken from the class that declares it."""
+    for base in model.__mro__:
+        if attribute in inspect.get_annotations(base):
+            text = _attribute_docstrings(base.__module__).get(base.__name__, {}).get(attribute)
+            if text:
+                return text
+    raise TypeError(f"{model.__name__}.{attribute} has no docstring; write one line below the field")
+
+
+def _first_paragraph(model: type[Frozen]) -> str:
+    return " ".join((inspect.getdoc(model) or "").partition("\n\n")[0].split())
+
+
+@cache
+def _attribute_docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
+    """Docstrings below attributes, by class and attribute: ``{"Machine": {"spec": "…"}}``."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        own = found.setdefault(node.name, {})
+        for field, doc in zip(node.body, node.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                own[field.target.id] = inspect.cleandoc(str(doc.value.value)).replace("\n", " ")
+    return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """A dumper that repeats equal nodes: anchors would tie unrelated parts of the file together."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never write anchors."""
+        return True
