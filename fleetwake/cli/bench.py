@@ -1,0 +1,126 @@
+"""``fleetwake bench``: figures of the real system on a rig of its own. The benchmarks are in ``bench/`` of a checkout, not in the wheel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from fleetwake.errors import FleetwakeError
+from fleetwake.rig import RigError
+
+T = TypeVar("T")
+app = typer.Typer(no_args_is_help=True, help="Measure this software on a rig of its own (only from a checkout).")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Reconcilers = Annotated[int, typer.Option(min=1, help="Reconciler workers.")]
+Workers = Annotated[int, typer.Option(min=0, help="Worker Machines per cluster.")]
+State = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Use the rig that runs in this folder, and leave it [default: one of its own].")]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this software on a rig of its own (only from a checkout)."""
+
+
+@app.command()
+def create(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once.")] = 1,
+    workers: Workers = 3,
+    reconcilers: Reconcilers = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Rounds, one after the other on one rig.")] = 1,
+    warm: Annotated[int, typer.Option(min=0, help="Clusters created and deleted first, not measured.")] = 0,
+    deletion: Annotated[bool, typer.Option("--delete", help="Delete the clusters of each round, and measure it.")] = False,
+    limit: Annotated[float, typer.Option(help="Seconds a round may take.")] = 300.0,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """From the first request to Available: time, CPU by process, requests, memory."""
+    from bench.create import Order, measure, render
+    from bench.create import as_json as plain
+
+    report = _run(measure(Order(clusters, workers, reconcilers, repeat, deletion, warm, limit, state)))
+    _show(plain(report), render(report), as_json)
+    if any(made.late for made in (*report.created, *report.deleted)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def memory(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once.")] = 100,
+    workers: Workers = 3,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """What every process grows by per 100 clusters."""
+    from bench.create import Order, measure, memory_per_100
+
+    found = memory_per_100(_run(measure(Order(clusters, workers, reconcilers, limit_s=900.0, state=state))))
+    _show(found, "\n".join(f"{name}: {grown:.0f} MB per 100 clusters" for name, grown in found.items()), as_json)
+
+
+@app.command()
+def steady(
+    machines: Annotated[int, typer.Option(min=1, help="Machines in all.")] = 1000,
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters they are spread over.")] = 20,
+    rate: Annotated[float, typer.Option(help="Changes of a Machine per second.")] = 50.0,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 30.0,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """From a change to the start of its reconcile, hop by hop, over a settled fleet."""
+    from bench.steady import Order, measure, render
+    from bench.steady import as_json as plain
+
+    report = _run(measure(Order(machines, clusters, rate, seconds, reconcilers, state)))
+    _show(plain(report), render(report), as_json)
+
+
+@app.command()
+def failover(
+    repeat: Annotated[int, typer.Option(min=1, help="Kills of each sort.")] = 10,
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters of 1+3.")] = 12,
+    rate: Annotated[float, typer.Option(help="Changes of a Machine per second, over all clusters.")] = 40.0,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Kill one of two workers: how long its keys wait, restarted at once and not restarted, and how long the other's."""
+    from bench.failover import Order, measure, render
+    from bench.failover import as_json as plain
+
+    report = _run(measure(Order(repeat, clusters, rate, state)))
+    _show(plain(report), render(report), as_json)
+
+
+@app.command()
+def replay(
+    objects: Annotated[int, typer.Option(min=1, help="Objects in the partition.")] = 10_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Replays, each by a new process.")] = 5,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """The time to rebuild the cache of one partition."""
+    from bench.replay import Order, measure, render
+    from bench.replay import as_json as plain
+
+    report = _run(measure(Order(objects, repeat, state)))
+    _show(plain(report), render(report), as_json)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except (FleetwakeError, RigError) as error:
+        typer.echo(f"fleetwake bench: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _show(data: dict[str, Any], text: str, as_json: bool) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(data).decode() if as_json else text)

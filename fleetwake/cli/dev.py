@@ -1,0 +1,92 @@
+"""``fleetwake dev``: the rig of this checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleetwake.rig import Progress, Rig, RigError, RigStatus
+from fleetwake.rig.servers import programs
+
+app = typer.Typer(no_args_is_help=True, help="Run Kafka, a Kubernetes API server, Redis and fleetwake's services on this machine.")
+
+StateDir = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="State folder [default: one per checkout, in the cache folder].")]
+FAILED = 1
+
+
+@app.command()
+def up(
+    brokers: Annotated[int, typer.Option(help="Kafka brokers: 1 or 3.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Reconciler workers.")] = 2,
+    only_servers: Annotated[bool, typer.Option("--only-servers", help="Start Kafka, the API server and Redis only.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Start again at once whatever dies.")] = False,
+    state: StateDir = None,
+) -> None:
+    """Start a rig and wait until it is ready. The first time it builds the API server, which takes minutes."""
+    try:
+        rig = Rig.up(state, brokers=brokers, workers=workers, only_servers=only_servers, restart=restart)
+    except RigError as error:
+        _fail(error)
+    _show(rig.status())
+
+
+@app.command()
+def down(state: StateDir = None) -> None:
+    """Stop everything that `up` started, also after a crash. The logs stay until the next `up`."""
+    try:
+        Rig(state).down()
+    except RigError as error:
+        _fail(error)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    state: StateDir = None,
+) -> None:
+    """Show where things are and whether they are ready; exits with 1 when there is no rig."""
+    try:
+        found = Rig(state).status()
+    except RigError as error:
+        _fail(error)
+    if found is None:
+        _fail(RigError(f"no rig in {Rig(state).state_dir}: start one with `fleetwake dev up`"))
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _show(found)
+
+
+@app.command()
+def build() -> None:
+    """Fetch and build everything a rig needs, without starting it."""
+    try:
+        programs(Progress())
+    except RigError as error:
+        _fail(error)
+
+
+def _show(found: RigStatus | None) -> None:
+    if found is None:
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("process", "pid", "ready", "MB", box=None, pad_edge=False)
+    for process in found.processes:
+        ready = "[green]yes[/]" if process.ready else "[red]no[/]"
+        table.add_row(process.name, str(process.pid or "-"), ready, f"{process.rss_mb or 0:.0f}")
+    console.print(table)
+    console.print(f"\nexport KUBECONFIG={found.kubeconfig}\nkubectl    {found.kubectl}\nKafka      {found.bootstrap_servers}\nRedis      {found.redis_url}")
+    console.print(f"logs       {found.state_dir}/logs")
+
+
+def _fail(error: RigError) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
+    raise typer.Exit(FAILED)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,258 @@
+"""Raw requests to an API server: bytes in, bytes out, one connection pool, few microseconds of ours on each.
+
+The typed client of the ``kubernetes`` package costs three times the CPU (kafka-faust.md rule 16), so only its configuration is used
+(``fleetwake.kube.config``). HTTP statuses are values here; ``raise_for`` turns them into the errors that ``fleetwake.shell.policy`` judges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from fleetwake import errors
+from fleetwake.kube.config import ApiConfig
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+CONNECTIONS_MAX = 100
+READ_BUFFER_BYTES = 1 << 20
+KEEPALIVE_SECONDS = 75
+CONNECT_TIMEOUT_SECONDS = 5.0
+REQUEST_TIMEOUT_SECONDS = 10.0
+AUTHORIZATION_MAX_AGE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a request, whatever its status."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            DecodeError: it is none.
+        """
+        try:
+            value = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise errors.DecodeError(f"status {self.status}, body is no JSON: {self.body[:120]!r}") from error
+        if not isinstance(value, dict):
+            raise errors.DecodeError(f"status {self.status}, body is no JSON object")
+        return value
+
+
+@lru_cache(maxsize=1)
+def software_version() -> str:
+    """The installed version of fleetwake."""
+    try:
+        return version("fleetwake")
+    except PackageNotFoundError:
+        return "0"
+
+
+@lru_cache(maxsize=4096)
+def _collection_path(api_version: str, plural: str, namespace: str) -> str:
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    return f"{root}/namespaces/{quote(namespace, safe='')}/{plural}" if namespace else f"{root}/{plural}"
+
+
+def resource_path(api_version: str, plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """The REST path of a collection or an object: ``/apis/<group>/<version>/namespaces/<ns>/<plural>/<name>/<subresource>``.
+
+    Source: Kubernetes API concepts, resource URIs (1.36).
+    """
+    path = _collection_path(api_version, plural, namespace)
+    if name:
+        path = f"{path}/{quote(name, safe='')}"
+    return f"{path}/{subresource}" if subresource else path
+
+
+class ApiClient:
+    """Requests to one API server over one pool of connections. Make it inside a running loop; ``close`` it at the end."""
+
+    def __init__(self, config: ApiConfig, *, service: str = "client", connections_max: int = CONNECTIONS_MAX) -> None:
+        self.config = config
+        self._root = config.server.rstrip("/")
+        self._ssl: ssl.SSLContext | bool = config.tls if config.tls is not None else True
+        self._authorization = ""
+        self._authorization_until = 0.0
+        self._authorizing = asyncio.Lock()
+        self._headers = {"User-Agent": f"fleetwake-{service}/{software_version()}", "Accept": JSON}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._ssl, limit=connections_max, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60),
+            read_bufsize=READ_BUFFER_BYTES,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+            # gzip of a management API's answers costs more CPU than the loopback or data-centre bytes it saves
+            auto_decompress=False,
+            skip_auto_headers=("Accept-Encoding", "Content-Type"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> ApiClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool, for protocols that upgrade a connection (port forward)."""
+        return self._session
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def request(  # noqa: PLR0913 -- the one flat call every write goes through; an object per request would cost more than it says
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        audit_id: str = "",
+        traceparent: str = "",
+        accept: str = "",
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+    ) -> Response:
+        """Send one request and read the whole answer. No HTTP status raises.
+
+        ``path`` is percent-encoded (``resource_path``); ``query`` is not. ``audit_id`` becomes the entry's id in the API server's audit log.
+
+        Raises:
+            UnavailableError: no connection, or no whole answer in time; whether the request took effect is unknown.
+        """
+        headers = self._headers.copy()
+        if body is not None:
+            headers["Content-Type"] = content_type
+        if audit_id:
+            headers["Audit-ID"] = audit_id
+        if traceparent:
+            headers["traceparent"] = traceparent
+        if accept:
+            headers["Accept"] = accept
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._authorize(headers)
+                async with self._session.request(
+                    method, self._url(path, query), data=body, headers=headers, allow_redirects=False, server_hostname=self.config.server_hostname
+                ) as response:
+                    answer = Response(response.status, await response.read(), response.headers)
+        except TimeoutError as error:
+            raise errors.UnavailableError(f"no answer within {timeout_seconds:g} s", operation=f"{method} {path}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.UnavailableError(f"{type(error).__name__}: {error}", operation=f"{method} {path}") from error
+        if answer.status == 401:
+            self._authorization_until = 0.0
+        return answer
+
+    @asynccontextmanager
+    async def open(
+        self, path: str, *, query: Mapping[str, str] | None = None, connect_seconds: float = REQUEST_TIMEOUT_SECONDS
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a streaming GET (a watch, a log): the caller reads ``response.content``; statuses >= 400 raise as ``raise_for`` says.
+
+        Raises:
+            UnavailableError: no connection, or no status line in time.
+        """
+        headers = self._headers.copy()
+        operation = f"GET {path}"
+        try:
+            async with asyncio.timeout(connect_seconds):
+                await self._authorize(headers)
+                response = await self._session.get(self._url(path, query), headers=headers, allow_redirects=False, server_hostname=self.config.server_hostname)
+        except TimeoutError as error:
+            raise errors.UnavailableError(f"no answer within {connect_seconds:g} s", operation=operation) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.UnavailableError(f"{type(error).__name__}: {error}", operation=operation) from error
+        try:
+            if response.status >= 400:
+                if response.status == 401:
+                    self._authorization_until = 0.0
+                raise_for(Response(response.status, await response.read(), response.headers), operation)
+            yield response
+        finally:
+            # a stream is abandoned, not drained: its connection cannot serve another request
+            response.close()
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
+        return URL(f"{self._root}{path}?{urlencode(query)}" if query else self._root + path, encoded=True)
+
+    async def _authorize(self, headers: dict[str, str]) -> None:
+        now = time.monotonic()
+        if now >= self._authorization_until:
+            async with self._authorizing:
+                if now >= self._authorization_until:
+                    # an exec plugin or an OIDC refresh blocks; nobody else may wait for it
+                    self._authorization = await asyncio.to_thread(self.config.authorization)
+                    self._authorization_until = time.monotonic() + AUTHORIZATION_MAX_AGE_SECONDS
+        if self._authorization:
+            headers["Authorization"] = self._authorization
+
+
+def raise_for(response: Response, operation: str) -> None:
+    """Raise the error that the status stands for; return when it is below 400. ``operation`` says what was being done.
+
+    Raises:
+        FleetwakeError: the subclass that says what to do about it.
+
+    Source: Kubernetes API conventions, HTTP status codes and Status kind (1.36).
+    """
+    status = response.status
+    if status < 400:
+        return
+    message, reason, causes = _status_of(response)
+    if status == 409:
+        raise (errors.AlreadyExistsError if reason == "AlreadyExists" else errors.ConflictError)(message, operation=operation)
+    if status in (400, 413, 415, 422):
+        raise errors.InvalidError(message, operation=operation, causes=causes)
+    after = _retry_after(response)
+    if status == 429 or (status == 503 and after is not None):
+        raise errors.ThrottledError(message, operation=operation, after=after)
+    if status >= 500 or status == 408:
+        raise errors.UnavailableError(message, operation=operation, after=after)
+    simple: dict[int, type[errors.FleetwakeError]] = {
+        401: errors.ForbiddenError,
+        403: errors.ForbiddenError,
+        404: errors.NotFoundError,
+        410: errors.WatchExpiredError,
+    }
+    raise simple.get(status, errors.TerminalError)(message, operation=operation)
+
+
+def _status_of(response: Response) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    try:
+        status = response.json()
+    except errors.DecodeError:
+        text = response.body[:500].decode(errors="replace").strip()
+        return f"{response.status} {text}".strip(), "", ()
+    details = status.get("details") or {}
+    causes = tuple((cause.get("field", ""), cause.get("message", "")) for cause in details.get("causes") or ())
+    return status.get("message") or f"{response.status} {status.get('reason', '')}".strip(), status.get("reason", ""), causes
+
+
+def _retry_after(response: Response) -> timedelta | None:
+    value = response.headers.get("Retry-After", "")
+    return timedelta(seconds=int(value)) if value.isdigit() else None

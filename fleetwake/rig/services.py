@@ -1,0 +1,77 @@
+"""How fleetwake's own services are run beside the servers, and what has to be done before they start."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetwake.rig.ports import free_ports
+from fleetwake.rig.records import Endpoints, HttpProbe, Process
+
+START_LIMIT_S = 90.0
+STOP_LIMIT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its folder under ``services/``, the command that runs it, the account it acts under."""
+
+    name: str
+    command: str
+    account: str
+
+
+WATCHER = Service("watcher", "watch", "watcher")
+RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
+DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
+
+# Run once, side by side, before any service starts.
+PREPARATIONS: tuple[tuple[str, ...], ...] = (("schemas", "apply"), ("topics", "create"))
+
+
+def fleetwake_command() -> str:
+    """The ``fleetwake`` command of the virtual environment that this process runs in."""
+    return str(Path(sys.executable).parent / "fleetwake")
+
+
+def client_env(endpoints: Endpoints, account: str | None = None) -> dict[str, str]:
+    """The environment in which a fleetwake command finds the rig's servers, as ``account`` or, without one, as admin."""
+    return {
+        "FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}" if account else endpoints.kubeconfig,
+        "FLEETWAKE_KAFKA_BOOTSTRAP": endpoints.bootstrap_servers,
+        "FLEETWAKE_REDIS_URL": endpoints.redis_url,
+    }
+
+
+def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
+    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one development provider."""
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (DEV_INFRASTRUCTURE, 0)]
+    ports = free_ports(len(instances))
+    return tuple(_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
+
+
+def _process(service: Service, number: int, port: int, where: tuple[Endpoints, Path]) -> Process:
+    endpoints, folder = where
+    instance = f"{service.name}-{number}"
+    # settings are shared by all, as a mounted ConfigMap would be; what a service keeps on disk is its own
+    config, data = folder / "config", folder / "data" / instance
+    for needed in (config, data):
+        needed.mkdir(parents=True, exist_ok=True)
+    env = {
+        "FLEETWAKE_WEB_PORT": str(port),
+        "FLEETWAKE_INSTANCE": instance,
+        "FLEETWAKE_CONFIG_DIR": str(config),
+        "FLEETWAKE_DATA_DIR": str(data),
+    }
+    return Process(
+        name=instance,
+        role="service",
+        cmd=(fleetwake_command(), service.command),
+        env={**client_env(endpoints, service.account), **env},
+        ports={"web": port},
+        log=str(folder / "logs" / f"{instance}.log"),
+        probe=HttpProbe(url=f"http://127.0.0.1:{port}/readyz"),
+        start_limit_s=START_LIMIT_S,
+        stop_limit_s=STOP_LIMIT_S,
+    )

@@ -1,0 +1,365 @@
+"""Between Faust and the worker: acknowledgements in offset order, generations, replay, delivery holes, dead letters.
+
+Faust delivers records before its assignment handler has finished, delivers them again after every fault, and on a compacted topic with holes. Rules 1–4 of
+kafka-faust.md are kept here: state of a partition exists before the first await, the replay has its own cursor, a partition counts as swept only
+when its replay ended in the same generation, and a jump of the live offset is read directly before the record behind it is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiokafka
+import orjson
+from pydantic import ValidationError
+
+from fleetwake.errors import UnavailableError
+from fleetwake.shell.cache import SHARED_PARTITION
+from fleetwake.shell.queue import Token
+from fleetwake.shell.results import open_runs
+from fleetwake.shell.worker import Worker
+from fleetwake.stream.replay import end_offsets, plain_consumer, read_ranges
+from schemas.records import ObjectRecord
+from schemas.results import RESULT_TYPES, Run
+from schemas.topics import MESSAGE_BYTES_MAX, Topics
+
+log = logging.getLogger(__name__)
+DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
+"""Bytes of a value that a dead letter keeps: room for headers is left."""
+RECOVERY_WINDOW_MS = 15 * 60 * 1000
+"""How far back the results of a partition are searched for runs a dead owner left open."""
+
+
+class Tracker:
+    """Acknowledges the events of one partition in one generation in offset order, each when its token is released."""
+
+    __slots__ = ("_pending", "alive")
+
+    def __init__(self) -> None:
+        self.alive = True
+        self._pending: deque[list[Any]] = deque()
+
+    def token(self, event: Any) -> Token:
+        """A token for the next event; the caller releases it once the record has been taken."""
+        held = [event, False]
+        self._pending.append(held)
+
+        def done() -> None:
+            held[1] = True
+            while self.alive and self._pending and self._pending[0][1]:
+                self._pending.popleft()[0].ack()
+
+        return Token(done)
+
+
+class Intake:
+    """See the module. One per worker; its methods are called from Faust's event loop."""
+
+    def __init__(self, worker: Worker, bootstrap: str, topics: Topics, crash: Callable[[BaseException], None]) -> None:
+        self._worker, self._bootstrap, self._topics, self._crash = worker, bootstrap, topics, crash
+        self._trackers: dict[int, Tracker] = {}
+        self._expected: dict[int, int] = {}
+        self._delivered: dict[int, tuple[int, int]] = {}
+        self._generation = -1
+        self._assignments = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shared_ready = asyncio.Event()
+        self._assigned = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every partition of the last assignment has been replayed."""
+        partitions = self._worker.partitions.values()
+        return self._assigned.is_set() and self._shared_ready.is_set() and all(partition.ready for partition in partitions)
+
+    def start(self) -> None:
+        """Begin to tail the shared topic."""
+        self._spawn(self._tail_shared())
+
+    async def stop(self) -> None:
+        """Cancel what runs in the background."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._crash(task.exception() or RuntimeError("background task ended"))
+
+    # ---- assignment -------------------------------------------------------------------------------------------------------------------
+    def revoked(self) -> None:
+        """Partitions are being taken away: nothing more is acknowledged or sent for them."""
+        for tracker in self._trackers.values():
+            tracker.alive = False
+        self._worker.revoke()
+
+    def assigned(self, partitions: set[int], generation: int) -> None:
+        """Own exactly these partitions. Everything that records need exists when this returns; the replay goes on in the background."""
+        retained = self._generation in (-1, generation - 1, generation)
+        self._generation, self._assignments = generation, self._assignments + 1
+        fresh = self._worker.assign(partitions, retained=retained)
+        for tracker in self._trackers.values():
+            tracker.alive = False
+        self._trackers = {number: Tracker() for number in partitions}
+        for number in fresh:
+            self._expected.pop(number, None)
+            self._delivered.pop(number, None)
+        for number in partitions - fresh:
+            self._worker.resume(number)
+        self._assigned.set()
+        self._worker.pump_all()
+        log.info("assigned %d partitions, %d to replay, generation %d", len(partitions), len(fresh), generation)
+        if fresh:
+            self._spawn(self._replay(fresh, self._assignments))
+
+    async def _replay(self, numbers: set[int], assignment: int) -> None:
+        await self._shared_ready.wait()
+        started = asyncio.get_running_loop().time()
+        if self._worker.options.before_replay is not None:
+            await self._worker.options.before_replay()
+
+        def current() -> bool:
+            return self._assignments == assignment
+
+        if not current():
+            # a later assignment came first: it replays whatever of these is still ours and not swept
+            return
+        count = 0
+
+        def take(message: Any) -> None:
+            nonlocal count
+            count += 1
+            record = self._decode(message)
+            if record is not None:
+                self._worker.replay(message.partition, record)
+
+        ends = await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), None, take, current)
+        while ends and current() and (further := self._gaps(ends)):
+            # what came meanwhile came with holes: it counts as read only as far as it is read here
+            starts = {number: ends[number] for number in further}
+            ends = {**ends, **further} if await read_ranges(self._bootstrap, self._topics.objects, starts, further, take, current) else {}
+        if not current() or not ends:
+            return
+        for number, end in ends.items():
+            self._expected[number] = max(end, self._delivered.get(number, (0, 0))[1])
+            self._worker.replay_finished(number, end)
+        self._worker.pump_all()
+        seconds = asyncio.get_running_loop().time() - started
+        self._worker.metrics.replay_seconds.observe(seconds)
+        log.info("replayed %d partitions, %d records in %.3f s, %d objects in the cache", len(numbers), count, seconds, len(self._worker.cache))
+        await self._recover(numbers, current)
+
+    def _gaps(self, ends: Mapping[int, int]) -> dict[int, int]:
+        """How far partitions must be replayed further: the live stream delivered beyond the end, but not all of it."""
+        return {number: self._delivered[number][1] for number, end in ends.items() if number in self._delivered and self._delivered[number][0] > end}
+
+    async def _recover(self, numbers: set[int], current: Callable[[], bool]) -> None:
+        """Close the runs that dead owners left open."""
+        started = self._worker.ports.clock.now()
+        since = int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
+        starts = await self._offsets_at(numbers, since)
+        found: dict[int, list[Run]] = {}
+
+        def take(message: Any) -> None:
+            try:
+                run = parse_result(message.value, dict(message.headers).get("ce_type", b""))
+            except (ValidationError, orjson.JSONDecodeError):
+                log.warning("a result at %s[%d]@%d cannot be read", message.topic, message.partition, message.offset)
+                return
+            if run is not None and run.service == self._worker.options.service:
+                found.setdefault(message.partition, []).append(run)
+
+        await read_ranges(self._bootstrap, self._topics.results, starts, None, take, current)
+        for number, runs in found.items():
+            for left in open_runs(runs):
+                if current() and left.at < started:
+                    try:
+                        await self._worker.runner.recover(left, number)
+                    except UnavailableError as error:
+                        # it stays open: the next owner of the partition finds it again
+                        log.warning("a run left open was not closed: %s", error)
+
+    async def _offsets_at(self, numbers: set[int], since_ms: int) -> dict[int, int]:
+        consumer = plain_consumer(self._bootstrap)
+        await consumer.start()
+        try:
+            wanted = {aiokafka.TopicPartition(self._topics.results, number): since_ms for number in numbers}
+            found = await consumer.offsets_for_times(wanted)
+            ends = await consumer.end_offsets(list(wanted))
+            return {tp.partition: (found[tp].offset if found.get(tp) else ends[tp]) for tp in wanted}
+        finally:
+            await consumer.stop()
+
+    # ---- records ----------------------------------------------------------------------------------------------------------------------
+    async def take(self, event: Any, generation: Callable[[], int]) -> None:
+        """Take one event of Faust's stream; never raises for the content of a record."""
+        message = event.message
+        number = message.partition
+        while number not in self._trackers or not self._trackers[number].alive:
+            # Faust may deliver before its assignment handler has run: wait for the state, never drop
+            if message.generation_id != generation():
+                return
+            await asyncio.sleep(0.005)
+        if message.generation_id != generation():
+            return
+        tracker, expected = self._trackers[number], self._expected.get(number)
+        if expected is not None and message.offset > expected:
+            await self._close_hole(number, expected, message.offset)
+            if not tracker.alive:
+                return
+        self._delivered_one(number, message.offset)
+        token = tracker.token(event)
+        record = self._decode(message)
+        if record is None:
+            await self._dead_letter(message)
+        else:
+            self._worker.live(number, message.offset, record, token)
+        # not when something was raised: a record that nobody has taken must not be acknowledged
+        token.release()
+
+    def _delivered_one(self, number: int, offset: int) -> None:
+        """Move on what is expected next; while the replay runs, remember where the newest unbroken run of deliveries began."""
+        expected = self._expected.get(number)
+        if expected is not None:
+            self._expected[number] = max(expected, offset + 1)
+            return
+        start, following = self._delivered.get(number, (offset, offset))
+        if offset > following:
+            start = offset
+        self._delivered[number] = (start, max(following, offset + 1))
+
+    async def _close_hole(self, number: int, start: int, end: int) -> None:
+        """Read what was skipped: nothing there is compaction, anything else is a delivery hole and is taken from here."""
+
+        def take(message: Any) -> None:
+            self._worker.metrics.holes.inc()
+            log.warning("delivery hole in partition %d at offset %d: taken from a direct read", number, message.offset)
+            record = self._decode(message)
+            if record is not None:
+                self._worker.live(number, message.offset, record, None)
+
+        await read_ranges(self._bootstrap, self._topics.objects, {number: start}, {number: end}, take, lambda: True)
+
+    def _decode(self, message: Any) -> ObjectRecord | None:
+        read = _read(message)
+        if isinstance(read, str):
+            log.error("cannot decode %s[%d]@%d: %s", message.topic, message.partition, message.offset, read)
+            return None
+        return read
+
+    async def _dead_letter(self, message: Any) -> None:
+        self._worker.metrics.dead_letters.inc()
+        headers = [*message.headers, ("source", f"{message.topic}[{message.partition}]@{message.offset}".encode())]
+        fault = _read(message)
+        headers.append(("error", fault.encode() if isinstance(fault, str) else b""))
+        headers.append(("remedy", b"produce a record whose key is group/kind/namespace/name with the headers type, epoch and rv"))
+        value = message.value
+        if value is not None and len(value) > DEAD_LETTER_BYTES_MAX:
+            # with its headers it would be refused, and the process would meet it again for ever
+            value = value[:DEAD_LETTER_BYTES_MAX]
+            headers.append(("cut", f"from {len(message.value)} bytes; the source has all of it".encode()))
+        await self._worker.ports.bus.produce(self._topics.deadletter, message.key or b"", value, headers, message.partition)
+
+    async def _tail_shared(self) -> None:
+        """Read the shared topic whole, then follow it for ever."""
+        tp = aiokafka.TopicPartition(self._topics.shared, 0)
+        consumer = plain_consumer(self._bootstrap)
+        await consumer.start()
+        try:
+            consumer.assign([tp])
+            end = (await consumer.end_offsets([tp]))[tp]
+            consumer.seek(tp, 0)
+            while True:
+                if not self._shared_ready.is_set() and await consumer.position(tp) >= end:
+                    self._shared_ready.set()
+                for messages in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
+                    for message in messages:
+                        record = self._decode(message)
+                        if record is None:
+                            await self._dead_letter(message)
+                        elif self._shared_ready.is_set():
+                            self._worker.live(SHARED_PARTITION, message.offset, record, None)
+                        else:
+                            self._worker.replay(SHARED_PARTITION, record)
+        finally:
+            await consumer.stop()
+
+    # ---- drift ------------------------------------------------------------------------------------------------------------------------
+    async def drift_check(self) -> int:
+        """Read the owned partitions again and compare (key, version) with the cache; differences are counted, repaired and returned."""
+        numbers = {number for number, partition in self._worker.partitions.items() if partition.ready}
+        assignment, differences = self._assignments, 0
+        if not numbers:
+            return 0
+        ends = await end_offsets(self._bootstrap, self._topics.objects, numbers)
+        newest: dict[Any, tuple[Any, ObjectRecord]] = {}
+
+        def take(message: Any) -> None:
+            record = self._decode(message)
+            if record is None or (record.key.cluster and self._worker.options.owns_workloads):
+                return
+            before = newest.get(record.key)
+            if record.value is None and not record.version.resource_version and before is not None and before[1].type in ("DELETED", "MOVED"):
+                # the record before a bare tombstone knows the version
+                return
+            newest[record.key] = (message, record)
+
+        await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
+        if self._assignments != assignment:
+            return 0
+        for key, (message, record) in newest.items():
+            held = self._worker.cache.get(key)
+            gone = record.value is None or record.type in ("DELETED", "MOVED")
+            if (gone and held is not None and held.version <= record.version and held.partition == message.partition) or (
+                not gone and (held is None or held.version < record.version) and self._worker.cache.grave(key) is None
+            ):
+                differences += 1
+                self._worker.take(message.partition, record)
+        if differences:
+            self._worker.metrics.drift.labels("worker").inc(differences)
+            log.warning("drift: %d objects differed from the topic and were repaired", differences)
+        return differences
+
+
+def _read(message: Any) -> ObjectRecord | str:
+    """The record of a message, or what is wrong with it."""
+    try:
+        record = ObjectRecord.decode(message.key, message.value, message.headers)
+        if record.value is not None:
+            _check(orjson.loads(record.value)["metadata"])
+    except KeyError as error:
+        return f"value: field {error} is missing"
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return record
+
+
+def _check(metadata: Mapping[str, Any]) -> None:
+    """Refuse metadata that the cache's indexes and the kinds' watches could not read: they would fail again in every replay.
+
+    Raises:
+        KeyError, TypeError: something is missing or has another form than the API server gives it.
+    """
+    if not isinstance(metadata["name"], str) or not all(isinstance(ref["uid"], str) for ref in metadata.get("ownerReferences", ())):
+        raise TypeError("metadata has no name, or owner references without uid")
+    for name in ("labels", "annotations"):
+        if not isinstance(metadata.get(name, {}), Mapping):
+            raise TypeError(f"metadata.{name} is no object")
+
+
+def parse_result(value: bytes, ce_type: bytes) -> Run | None:
+    """A result record by its CloudEvents type; None for a type of a later version."""
+    for model in RESULT_TYPES:
+        if model.TYPE.encode() == ce_type:
+            return model.model_validate(orjson.loads(value))
+    return None

@@ -1,0 +1,122 @@
+"""Writing the audit trail: planned before the first write, done after the last, recovered for what a dead owner left open."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import orjson
+
+from fleetwake.plan import Plan
+from fleetwake.shell.carry_out import PLAN_NAMESPACE, Outcome, RunContext
+from fleetwake.shell.ports import Cause, Ports
+from schemas.keys import ObjectKey
+from schemas.records import Headers, Version
+from schemas.results import CauseRecord, Done, Planned, Recovered, Run, StepRecord, StepResult
+from schemas.topics import Topics
+
+
+class Results:
+    """The producer of results of one worker. ``incarnation`` is unique to this life of the process: plan ids are derived from it and a counter."""
+
+    def __init__(self, ports: Ports, topics: Topics, service: str, instance: str, incarnation: str) -> None:
+        self._ports, self._topics, self._service, self._instance, self._incarnation = ports, topics, service, instance, incarnation
+        self._count = 0
+
+    def plan_id(self, key: ObjectKey) -> str:
+        """The id of the next run."""
+        self._count += 1
+        return str(uuid.uuid5(PLAN_NAMESPACE, f"{self._incarnation}/{self._count}/{key}"))
+
+    def _identity(self, run: RunContext, intent: str) -> dict[str, str]:
+        return {
+            "plan_id": run.plan_id,
+            "service": self._service,
+            "instance": self._instance,
+            "kind": run.key.kind,
+            "key": str(run.key),
+            "cluster": str(run.cluster or ""),
+            "trace": run.trace.traceparent,
+            "intent": intent,
+        }
+
+    async def planned(self, run: RunContext, causes: list[Cause], cause_count: int, observed: Mapping[ObjectKey, Version | None]) -> None:
+        """Produce ``planned`` and wait for its acknowledgement."""
+        first = causes[0] if causes else Cause()
+        record = Planned(
+            **self._identity(run, first.intent),
+            at=self._ports.clock.now(),
+            cause=CauseRecord(change=first.change, traceparent=first.traceparent, links=tuple(run.trace.links[1:]), causes=cause_count),
+            observed={str(key): str(version.resource_version) if version else "" for key, version in observed.items()},
+            steps=tuple(StepRecord(index=o.index, verb=o.verb, target=o.target, reason=o.reason, audit_id=o.audit_id) for o in run.outcomes),
+        )
+        await self._produce(record, run.partition)
+
+    async def done(self, run: RunContext, causes: list[Cause], started: datetime, plan: Plan) -> None:
+        """Produce ``done``."""
+        now = self._ports.clock.now()
+        record = Done(
+            **self._identity(run, causes[0].intent if causes else ""),
+            at=now,
+            outcome="failed" if run.failures else "done",
+            steps=tuple(_result(outcome) for outcome in run.outcomes),
+            duration_ms=round((now - started).total_seconds() * 1000, 3),
+            requeue_after_seconds=plan.requeue_after.total_seconds() if plan.requeue_after is not None else None,
+            error="; ".join(str(failure) for failure in run.failures)[:2048],
+        )
+        await self._produce(record, run.partition)
+
+    async def recovered(self, left: Planned, partition: int, found: str, resource_version: str) -> None:
+        """Close a run that a dead owner left open."""
+        fields = {name: getattr(left, name) for name in Run.model_fields}
+        record = Recovered(**fields, at=self._ports.clock.now(), found=found, resource_version=resource_version)
+        await self._produce(record, partition)
+
+    async def _produce(self, record: Planned | Done | Recovered, partition: int) -> None:
+        value = orjson.dumps(record.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        await self._ports.bus.produce(self._topics.results, (record.cluster or record.key).encode(), value, cloud_event(record), max(partition, 0))
+
+
+def _result(outcome: Outcome) -> StepResult:
+    verdict = "skipped" if outcome.skipped else "failed" if outcome.error else "done"
+    return StepResult(
+        index=outcome.index,
+        verb=outcome.verb,
+        target=outcome.target,
+        reason=outcome.reason,
+        audit_id=outcome.audit_id,
+        outcome=verdict,
+        status=outcome.status,
+        error=outcome.error,
+        resource_version=outcome.resource_version,
+        changes=outcome.changes,
+    )
+
+
+def cloud_event(record: Planned | Done | Recovered) -> Headers:
+    """The CloudEvents 1.0 attributes of a result as Kafka headers (binary mode). Source: CloudEvents Kafka protocol binding 1.0.2."""
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", f"{record.plan_id}/{record.TYPE.rpartition('.')[2]}".encode()),
+        ("ce_source", f"/fleetwake/{record.service}/{record.instance}".encode()),
+        ("ce_type", record.TYPE.encode()),
+        ("ce_subject", record.key.encode()),
+        ("ce_time", record.at.isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", b"application/json"),
+        ("ce_partitionkey", (record.cluster or record.key).encode()),
+    ]
+    if record.trace:
+        headers.append(("traceparent", record.trace.encode()))
+    return headers
+
+
+def open_runs(records: Iterable[Run]) -> list[Planned]:
+    """Planned runs, in order, that no done or recovered record closes."""
+    found: dict[str, Planned] = {}
+    for record in records:
+        if isinstance(record, Planned):
+            found[record.plan_id] = record
+        else:
+            found.pop(record.plan_id, None)
+    return list(found.values())

@@ -1,0 +1,323 @@
+"""One run of one key: observe, decide, verify where harm is possible, say what is planned, carry out, say what was done.
+
+Everything a run may raise ends here and is judged by ``policy``. A run releases the wake-ups that came before its observation whether it succeeded or not:
+what failed is repeated from memory, and after a crash from the replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from fleetwake.errors import ConflictError, DecodeError, FencedError, FleetwakeError, RetryableError, TerminalError
+from fleetwake.kind import Change, Failure
+from fleetwake.plan import Apply, Plan, soonest
+from fleetwake.shell.answers import body_of
+from fleetwake.shell.carry_out import CarryOut, RunContext
+from fleetwake.shell.policy import Verdict, policy
+from fleetwake.shell.ports import METADATA_ONLY, Request
+from fleetwake.shell.queue import Wakeup
+from fleetwake.shell.spacing import STATUS_SPACING, informs
+from fleetwake.shell.timers import Timers
+from fleetwake.shell.verify import Verifier
+from fleetwake.shell.view import SECRET, CacheView, Surroundings
+from schemas.keys import ClusterKey, ObjectKey
+from schemas.results import Planned
+from schemas.sensitive import SENSITIVE
+
+if TYPE_CHECKING:
+    from fleetwake.shell.worker import KindQueue, Partition, Worker
+
+log = logging.getLogger(__name__)
+OBSERVATIONS_MAX = 5
+"""Times one run observes again because the live reads differed; then it backs off."""
+
+
+REFUSED_ONCE_WAIT = timedelta(seconds=2)
+"""The wait after the first refusal of a kind; the same refusal again waits as the policy says."""
+
+
+class KeyState:
+    """What the worker remembers of a key between runs."""
+
+    __slots__ = ("attempts", "blocked", "failure", "retrying", "status_at", "verify")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.verify = self.blocked = False
+        self.failure: Failure | None = None
+        self.status_at = float("-inf")
+        self.retrying: asyncio.TimerHandle | None = None
+
+
+class Runner:
+    """See the module."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._carry_out = CarryOut(worker.hands)
+        self._verifier = Verifier(worker.hands, self._carry_out)
+        self._states: dict[ObjectKey, KeyState] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+        self.timers = Timers(self._due)
+        self.draining = False
+
+    @property
+    def running(self) -> int:
+        """Runs under way."""
+        return len(self._tasks)
+
+    @property
+    def free(self) -> int:
+        """Runs that may still start."""
+        return 0 if self.draining else self._worker.options.runs_max - len(self._tasks)
+
+    def _due(self, kind: str, key: ObjectKey) -> None:
+        self._worker.queues[kind].queue.add(key)
+
+    def start(self, entry: KindQueue, key: ObjectKey, wakeup: Wakeup, partition: Partition) -> None:
+        """Run a key in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._guarded(entry, key, wakeup, partition))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._worker.options.fatal(task.exception() or RuntimeError("run ended"))
+        self._worker.pump_all()
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more and wait for the runs under way, at most ``seconds``."""
+        self.draining = True
+        self.timers.clear()
+        for open_tasks in (self._tasks, self._telling):
+            if open_tasks:
+                await asyncio.wait(set(open_tasks), timeout=seconds)
+
+    def forget(self, key: ObjectKey) -> None:
+        """Drop what is remembered of a key."""
+        state = self._states.pop(key, None)
+        if state is not None and state.retrying is not None:
+            state.retrying.cancel()
+        for name in self._worker.queues:
+            self.timers.set(name, key, None)
+
+    def lift(self, key: ObjectKey, change: Change) -> None:
+        """A change of more than status, of the object itself or of one that wakes it, lifts the block that a terminal failure put on it."""
+        state = self._states.get(key)
+        if state is not None and state.blocked and _beyond_status(change):
+            state.blocked, state.failure = False, None
+
+    async def _guarded(self, entry: KindQueue, key: ObjectKey, wakeup: Wakeup, partition: Partition) -> None:
+        worker, name = self._worker, entry.kind.name
+        clock, metrics = worker.ports.clock, worker.metrics
+        started = clock.boot()
+        metrics.queue_seconds.labels(name, name).observe(max(started - wakeup.added, 0.0))
+        if wakeup.received:
+            metrics.event_to_reconcile.labels(name).observe(max(clock.now().timestamp() - wakeup.received, 0.0))
+        result = "success"
+        try:
+            async with asyncio.timeout(worker.options.run_seconds_max):
+                requeue = await self._run(entry, key, wakeup, partition)
+            result = "requeue_after" if requeue else "success"
+        except TimeoutError:
+            metrics.timeouts.labels(name).inc()
+            result = "error"
+            self._judge(entry, key, ConflictError(f"the run took longer than {worker.options.run_seconds_max} s", operation=f"reconcile {key}"))
+        except Exception as error:
+            result = "error"
+            self._judge(entry, key, error)
+        finally:
+            for token in wakeup.tokens:
+                token.release()
+            entry.queue.finished(key)
+            spent = clock.boot() - started
+            metrics.reconciles.labels(name, result).inc()
+            metrics.capi_reconciles.labels(name, result).inc()
+            metrics.seconds.labels(name).observe(spent)
+            metrics.capi_seconds.labels(name).observe(spent)
+
+    def _judge(self, entry: KindQueue, key: ObjectKey, error: BaseException) -> Verdict:
+        worker, name = self._worker, entry.kind.name
+        state = self._states.setdefault(key, KeyState())
+        state.attempts += 1
+        verdict = policy(error, key, state.attempts)
+        worker.metrics.errors.labels(name).inc()
+        if verdict.fatal:
+            worker.options.fatal(error)
+            return verdict
+        state.verify = state.verify or verdict.verify
+        if verdict.terminal and isinstance(error, TerminalError):
+            worker.metrics.terminal_errors.labels(name).inc()
+            shown = Failure(error.operation, error.message, getattr(error, "causes", ()))
+            again = state.failure != shown
+            state.failure, state.blocked = shown, True
+            log.warning("reconcile failed for good: %s", error, extra={"kind": name, "key": str(key)})
+            if verdict.retry_after is not None:
+                # a refusal is often over at once (an API server that starts answers 403 until it has read its roles): the first repeat is early
+                self._retry(entry, key, state, min(verdict.retry_after, REFUSED_ONCE_WAIT) if again else verdict.retry_after)
+            if again:
+                entry.queue.add(key)
+            return verdict
+        if not isinstance(error, FleetwakeError):
+            worker.metrics.panics.labels(name).inc()
+            log.error("reconcile ended by a bug: %r", error, exc_info=error, extra={"kind": name, "key": str(key)})
+        elif not isinstance(error, ConflictError):
+            log.log(logging.INFO if state.attempts < 3 else logging.WARNING, "reconcile failed: %s", error, extra={"kind": name, "key": str(key)})
+        if verdict.retry_after is not None:
+            self._retry(entry, key, state, verdict.retry_after)
+        return verdict
+
+    def _retry(self, entry: KindQueue, key: ObjectKey, state: KeyState, after: timedelta) -> None:
+        if state.retrying is not None:
+            state.retrying.cancel()
+        self._worker.metrics.retries.labels(entry.kind.name, entry.kind.name).inc()
+        state.retrying = asyncio.get_running_loop().call_later(after.total_seconds(), self._again, entry, key, state)
+
+    @staticmethod
+    def _again(entry: KindQueue, key: ObjectKey, state: KeyState) -> None:
+        state.retrying, state.blocked = None, False
+        entry.queue.add(key)
+
+    async def _run(self, entry: KindQueue, key: ObjectKey, wakeup: Wakeup, partition: Partition) -> bool:
+        worker, kind = self._worker, entry.kind
+        held = worker.cache.get(key)
+        if held is None:
+            self.forget(key)
+            return False
+        state = self._states.setdefault(key, KeyState())
+        started = worker.ports.clock.now()
+        cluster = ClusterKey.parse(held.cluster) if held.cluster else None
+        plan, view = self._decide(entry, key, state)
+        if plan is None:
+            self.forget(key)
+            return False
+        if state.blocked:
+            plan = Plan(tuple(step for step in plan.steps if isinstance(step, Apply) and step.subresource == "status"), plan.requeue_after)
+        self.timers.set(kind.name, key, plan.requeue_after)
+        if not plan.steps:
+            state.attempts = 0
+            worker.metrics.empty.labels(kind.name).inc()
+            if state.failure is not None and not state.blocked:
+                # kinds hold back while a failure is shown: with nothing left to show, only an observation without it goes on
+                state.failure = None
+                worker.wake(key)
+            return plan.requeue_after is not None
+        wait = state.status_at + STATUS_SPACING.total_seconds() - worker.ports.clock.boot()
+        if wait > 0 and informs(plan, key, held.state):
+            self.timers.set(kind.name, key, soonest(timedelta(seconds=wait), plan.requeue_after))
+            return True
+        with worker.ports.tracing.run(kind.name, key, cluster, wakeup.causes, started) as trace:
+            run = RunContext(
+                key, kind.manager, "", cluster, partition.number, trace, lambda: worker.wake(key), lambda: partition.ready, lambda: not partition.dead
+            )
+            if plan.writes and self._must_verify(key, state, plan):
+                plan, view = await self._verified(entry, run, state, view)
+            if plan is not None and plan.steps:
+                await self._act(run, plan, view, wakeup, started)
+        return plan is not None and plan.requeue_after is not None
+
+    def _decide(self, entry: KindQueue, key: ObjectKey, state: KeyState) -> tuple[Plan | None, CacheView]:
+        worker = self._worker
+        around = Surroundings(worker.workloads.state, state.failure, worker.options.locals)
+        view = CacheView(key, worker.cache, worker.resources, worker.ports.clock.now(), around)
+        try:
+            observed: Any = entry.kind.observe(view, key)
+        except ValidationError as error:
+            raise DecodeError(_explain(error), operation=f"read {key}") from error
+        return (entry.kind.reconcile(observed) if observed is not None else None), view
+
+    def _must_verify(self, key: ObjectKey, state: KeyState, plan: Plan) -> bool:
+        return state.verify or plan.rests_on_absence or plan.guarded or key in self._worker.unverified
+
+    async def _verified(self, entry: KindQueue, run: RunContext, state: KeyState, view: CacheView) -> tuple[Plan | None, CacheView]:
+        worker = self._worker
+        for _ in range(OBSERVATIONS_MAX):
+            same = await self._verifier.confirm(run, view)
+            worker.metrics.verified.labels(entry.kind.name, "same" if same else "differed").inc()
+            plan, fresh = self._decide(entry, run.key, state)
+            if plan is None or not plan.writes:
+                state.verify = False
+                return plan, fresh
+            if same and fresh.reads == view.reads:
+                state.verify = False
+                worker.unverified.discard(run.key)
+                return plan, fresh
+            view = fresh
+        raise ConflictError("what it was decided from keeps changing", operation=f"verify {run.key}")
+
+    async def _act(self, run: RunContext, plan: Plan, view: CacheView, wakeup: Wakeup, started: datetime) -> None:
+        worker = self._worker
+        run.plan_id = worker.results.plan_id(run.key)
+        run.sources = tuple(key for key in view.reads if key.group_kind in SENSITIVE and key.group_kind != SECRET)
+        run.plan(plan.steps)
+        if plan.writes:
+            await worker.results.planned(run, wakeup.causes, wakeup.cause_count, view.reads)
+        try:
+            await self._carry_out.all(run, plan.steps)
+        finally:
+            if plan.writes:
+                self._tell(worker.results.done(run, wakeup.causes, started, plan))
+        for outcome in run.outcomes:
+            if outcome.status and not outcome.skipped:
+                worker.metrics.writes.labels(outcome.verb, outcome.target.split("/")[1] if "/" in outcome.target else "").inc()
+        if run.failures:
+            raise next((failure for failure in run.failures if isinstance(failure, FencedError)), run.failures[0])
+        state = self._states.get(run.key)
+        if state is None:
+            return
+        state.attempts = 0
+        if any(isinstance(step, Apply) and step.key == run.key for step in plan.steps):
+            state.status_at = worker.ports.clock.boot()
+        if state.failure is not None and not state.blocked:
+            # what failed has now succeeded: observe once more, without the failure
+            state.failure = None
+            worker.wake(run.key)
+
+    def _tell(self, done: Coroutine[Any, Any, None]) -> None:
+        """Produce ``done`` beside the next run: nobody waits for its acknowledgement, and a lost one is closed as recovered by the next owner."""
+        task = asyncio.get_running_loop().create_task(done)
+        self._telling.add(task)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("a done record was not acknowledged: %s", task.exception())
+
+    async def recover(self, left: Planned, partition: int) -> None:
+        """Close a run that a dead owner left open, after a look at its object; its next observation then decides anew."""
+        worker = self._worker
+        key = ObjectKey.parse(left.key)
+        found, version = "unknown", ""
+        if worker.resources.find(key.group_kind) is not None:
+            try:
+                response = await worker.ports.kube.send(Request("GET", worker.resources.path(key), accept=METADATA_ONLY))
+            except RetryableError:
+                response = None
+            if response is not None and response.status in (200, 404):
+                found = "present" if response.status == 200 else "absent"
+                version = str(body_of(response).get("metadata", {}).get("resourceVersion", ""))
+        await worker.results.recovered(left, partition, found, version)
+        worker.wake(key)
+
+
+def _beyond_status(change: Change) -> bool:
+    """Whether anything but status, resourceVersion and managedFields differs."""
+    if change.before is None or change.after is None or change.differs("spec"):
+        return True
+    names = ("labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp", "generation")
+    return any(change.differs("metadata", name) for name in names)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']} ({error.error_count()} problem(s)); correct the field or remove it"

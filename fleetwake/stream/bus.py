@@ -1,0 +1,62 @@
+"""The bus as a worker writes to it: results, dead letters, what it sees in workload clusters."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from fleetwake.errors import UnavailableError
+from schemas.records import Headers
+from schemas.topics import MESSAGE_BYTES_MAX
+
+LINGER_MS = 1
+"""Waits this long for company: runs side by side share a batch."""
+REQUEST_TIMEOUT_MS = 30_000
+
+
+class Bus:
+    """``fleetwake.shell.ports.BusPort`` over an idempotent producer."""
+
+    def __init__(self, bootstrap: str, client_id: str) -> None:
+        self._bootstrap, self._client_id = bootstrap, client_id
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            UnavailableError: no broker answers.
+        """
+        # made here because aiokafka wants a running loop
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap.split(","),
+            client_id=self._client_id,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=LINGER_MS,
+            max_request_size=MESSAGE_BYTES_MAX,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise UnavailableError(str(error), operation="connect to Kafka") from error
+
+    async def stop(self) -> None:
+        """Flush and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def produce(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> None:
+        """Produce one record and wait for its acknowledgement.
+
+        Raises:
+            UnavailableError: the broker did not take it in time; it may still arrive.
+        """
+        if self._producer is None:
+            raise UnavailableError("the producer is not connected yet", operation=f"produce to {topic}")
+        try:
+            await self._producer.send_and_wait(topic, value=value, key=key, headers=headers, partition=partition)
+        except KafkaError as error:
+            raise UnavailableError(str(error) or type(error).__name__, operation=f"produce to {topic}") from error

@@ -1,0 +1,119 @@
+"""From finished spans to OTLP: the SDK's exporter on a thread of its own, a bounded queue, drops counted.
+
+Spans are plain data until they leave: making one costs a tuple, not an SDK object with its locks, and ids are ours (intents derive theirs).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from fleetwake.tracing.context import SpanId
+
+log = logging.getLogger(__name__)
+QUEUE_MAX = 65_536
+BATCH_MAX = 2_048
+FLUSH_SECONDS = 0.5
+KINDS = {"client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER, "internal": SpanKind.INTERNAL}
+SCOPE = InstrumentationScope("fleetwake")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished span; times are Unix seconds; ``parent`` is a span id or ``""`` for a root."""
+
+    name: str
+    identity: SpanId
+    parent: str
+    kind: str
+    started: float
+    ended: float
+    attributes: Mapping[str, Any]
+    links: tuple[str, ...] = ()
+    events: tuple[tuple[str, float, Mapping[str, Any]], ...] = field(default=())
+    error: str = ""
+
+
+class Exporter:
+    """Takes finished spans from any thread and posts them in batches; full or refused batches are dropped and counted."""
+
+    def __init__(self, endpoint: str, service: str, instance: str) -> None:
+        url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
+        self._otlp = OTLPSpanExporter(endpoint=url, timeout=5)
+        self._resource = Resource.create({"service.name": f"fleetwake-{service.replace('_', '-')}", "service.instance.id": instance})
+        self._queue: queue.Queue[Finished | None] = queue.Queue(QUEUE_MAX)
+        self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
+        self.dropped = 0
+
+    def start(self) -> None:
+        """Begin to export."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Export what is queued and end."""
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+        self._otlp.shutdown()  # type: ignore[no-untyped-call]
+
+    def add(self, span: Finished) -> None:
+        """Queue a span; a full queue drops it."""
+        try:
+            self._queue.put_nowait(span)
+        except queue.Full:
+            self.dropped += 1
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch: list[ReadableSpan] = []
+            try:
+                first = self._queue.get(timeout=FLUSH_SECONDS)
+                while True:
+                    if first is None:
+                        going = False
+                        break
+                    batch.append(self._readable(first))
+                    if len(batch) >= BATCH_MAX:
+                        break
+                    first = self._queue.get(timeout=FLUSH_SECONDS / 5)
+            except queue.Empty:
+                pass
+            if batch:
+                self._post(batch)
+
+    def _post(self, batch: Sequence[ReadableSpan]) -> None:
+        try:
+            self._otlp.export(batch)
+        except Exception as error:  # the exporter raises whatever its HTTP library does; tracing must never end a service
+            self.dropped += len(batch)
+            log.warning("%d spans were not exported: %s", len(batch), error)
+
+    def _readable(self, span: Finished) -> ReadableSpan:
+        return ReadableSpan(
+            name=span.name,
+            context=_context(span.identity),
+            parent=_context(SpanId(span.identity.trace, span.parent)) if span.parent else None,
+            resource=self._resource,
+            attributes={name: value for name, value in span.attributes.items() if value not in ("", None)},
+            events=[Event(name, dict(attributes), int(at * 1e9)) for name, at, attributes in span.events],
+            links=[Link(_context(found)) for text in span.links if (found := SpanId.parse(text)) is not None],
+            kind=KINDS[span.kind],
+            status=Status(StatusCode.ERROR, span.error[:512]) if span.error else Status(StatusCode.UNSET),
+            start_time=int(span.started * 1e9),
+            end_time=int(span.ended * 1e9),
+            instrumentation_scope=SCOPE,
+        )
+
+
+def _context(identity: SpanId) -> SpanContext:
+    return SpanContext(int(identity.trace, 16), int(identity.span, 16), is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
