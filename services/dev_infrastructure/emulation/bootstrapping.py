@@ -1,0 +1,155 @@
+"""What happens on an emulated host as it starts, stage by stage: the Node, the etcd member, the API server. Each stage may be repeated.
+
+Source: workload.md §4 (phases); kubeadm 1.36 init and join.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
+from fleetwake.sim.apiserver import ApiStatusError, WriteOptions
+from fleetwake.sim.apiserver.store import Key
+from services.dev_infrastructure.emulation import bootstrap_data, kubelet, objects
+from services.dev_infrastructure.emulation.bootstrap_data import BootstrapData, BootstrapError
+from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
+from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, NODE, MachineArguments
+
+SecretReader = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
+"""Reads a Secret of the management API live, by namespace and name. Raises: FleetwakeError."""
+AS_KUBEADM = WriteOptions(field_manager="kubeadm")
+SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "10.96.0.1")
+
+
+class Bootstrapper:
+    """Carries out stages."""
+
+    def __init__(self, secret: SecretReader, now: Callable[[], datetime]) -> None:
+        self._secret, self._now = secret, now
+
+    async def reach(self, cluster: EmulatedCluster, host: Host, stage: str, wanted: MachineArguments) -> None:
+        """Bring a host to a stage and note when it got there.
+
+        Raises:
+            BootstrapError: a real host would fail here.
+            FleetwakeError: the management API did not give what is needed.
+        """
+        if stage == NODE:
+            await self._node(cluster, host, wanted)
+        elif stage == ETCD:
+            await self._etcd(cluster, host, wanted)
+        elif stage == API_SERVER:
+            await self._api_server(cluster, host, wanted)
+        host.done[stage] = self._now()
+        if stage == API_SERVER:
+            await cluster.serve()
+
+    # ---- Node -------------------------------------------------------------------------------------------------------------------------
+    async def _node(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
+        if not wanted.secret:
+            raise BootstrapError("the Machine names no bootstrap Secret")
+        data = bootstrap_data.parse(await self._secret(cluster.key.namespace, wanted.secret), host.name)
+        if data.control_plane != host.control_plane:
+            kinds = ("a control plane host", "a worker")
+            raise BootstrapError(f"the bootstrap data is that of {kinds[not data.control_plane]}, the Machine is {kinds[not host.control_plane]}")
+        if data.join:
+            if not wanted.again:
+                self._may_join(cluster, data)
+        else:
+            self._may_init(cluster, data)
+        facts = objects.NodeFacts(
+            name=host.name,
+            uid=host.uid,
+            provider_id=wanted.provider_id,
+            version=host.version,
+            address=wanted.address,
+            zone=wanted.zone,
+            control_plane=host.control_plane,
+            labels=data.labels,
+            taints=data.taints,
+        )
+        made = objects.node(facts, self._now())
+        found = cluster.server.store.get(Key("nodes", "", host.name))
+        if found is not None and found.obj.get("spec", {}).get("providerID") != wanted.provider_id:
+            kubelet.delete(cluster.server, "nodes", "", host.name)
+        if found is None or found.obj.get("spec", {}).get("providerID") != wanted.provider_id:
+            cluster.server.create("nodes", made, options=WriteOptions(field_manager="kubelet"))
+
+    def _may_init(self, cluster: EmulatedCluster, data: BootstrapData) -> None:
+        if cluster.initialized and cluster.etcd.members:
+            raise BootstrapError("kubeadm init: the cluster has a control plane already")
+        if cluster.initialized:
+            cluster.begin_anew()
+        cluster.configuration, cluster.external_etcd = data.cluster_configuration, data.external_etcd
+
+    def _may_join(self, cluster: EmulatedCluster, data: BootstrapData) -> None:
+        if not cluster.api_servers:
+            raise BootstrapError("kubeadm join: no API server of the cluster answers", again=True)
+        token_id, secret = data.token
+        if not token_id:
+            return
+        found = cluster.server.store.get(Key("secrets", objects.SYSTEM, f"bootstrap-token-{token_id}"))
+        stored = {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in (found.obj.get("data") or {}).items()} if found is not None else {}
+        if stored.get("token-secret") != secret:
+            raise BootstrapError(f"kubeadm join: the cluster has no bootstrap token {token_id} with this secret", again=True)
+        if stored.get("usage-bootstrap-authentication") != "true":
+            raise BootstrapError(f"kubeadm join: the bootstrap token {token_id} does not serve for authentication", again=True)
+        expires = stored.get("expiration")
+        if expires and datetime.fromisoformat(expires.replace("Z", "+00:00")) <= self._now():
+            raise BootstrapError(f"kubeadm join: the bootstrap token {token_id} has expired", again=True)
+
+    # ---- etcd -------------------------------------------------------------------------------------------------------------------------
+    async def _etcd(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
+        if cluster.external_etcd:
+            return
+        ca = await self._ca(cluster, "etcd")
+        if cluster.etcd_ca != ca.cert_pem or cluster.etcd_serving is None:
+            spec = CertificateSpec("etcd", sans=("localhost", "127.0.0.1", "etcd"), usages=("server", "client"))
+            cluster.trust_etcd(ca.cert_pem, sign_certificate(ca, spec, generate_key("ECDSA-P256"), now=self._now()))
+        member = cluster.etcd.find(host.name) or cluster.etcd.join(host.name, (f"https://{wanted.address}:2380",))
+        host.member_id = member.id
+        self._static_pod(cluster, host, "etcd")
+
+    # ---- API server -------------------------------------------------------------------------------------------------------------------
+    async def _api_server(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
+        ca = await self._ca(cluster, "ca")
+        sans = tuple(dict.fromkeys((*SERVICE_NAMES, cluster.host, host.name, wanted.address)))
+        spec = CertificateSpec("kube-apiserver", sans=sans, usages=("server",))
+        host.ca_pem, host.serving = ca.cert_pem, sign_certificate(ca, spec, generate_key("ECDSA-P256"), now=self._now())
+        for component in objects.STATIC_PODS[1:]:
+            self._static_pod(cluster, host, component)
+        if not cluster.initialized:
+            endpoint = f"{cluster.host}:{cluster.listener.port}" if cluster.listener is not None else cluster.host
+            configuration = cluster.configuration or objects.minimal_configuration(cluster.key.name, endpoint, host.version)
+            for resource, body in objects.cluster_objects(configuration, host.version):
+                _create(cluster, resource, body)
+            cluster.initialized = True
+
+    def _static_pod(self, cluster: EmulatedCluster, host: Host, component: str) -> None:
+        node = cluster.server.store.get(Key("nodes", "", host.name))
+        if node is None:
+            raise BootstrapError(f"the Node {host.name} was deleted while its host started")
+        made = _create(cluster, "pods", objects.static_pod(component, node.obj, host.version))
+        if made is not None:
+            kubelet.start(cluster.server, made)
+
+    async def _ca(self, cluster: EmulatedCluster, purpose: str) -> KeyPair:
+        """The CA of a purpose (``ca``, ``etcd``) with its key, read live."""
+        name = f"{cluster.key.name}-{purpose}"
+        data = await self._secret(cluster.key.namespace, name)
+        if not data.get("tls.crt") or not data.get("tls.key"):
+            raise BootstrapError(f"the Secret {name} lacks tls.crt or tls.key: an emulated host signs its own certificates")
+        return KeyPair(data["tls.crt"], data["tls.key"])
+
+
+def _create(cluster: EmulatedCluster, resource: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """Create an object; None when it is there already."""
+    try:
+        return cluster.server.create(resource, body, body["metadata"].get("namespace", ""), AS_KUBEADM)
+    except ApiStatusError as error:
+        if error.code != 409:
+            raise
+        return None

@@ -1,0 +1,321 @@
+"""One emulated workload cluster: its API server's objects, its etcd, its hosts, its listener; and all of it as bytes to keep."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from fleetwake.kube.pki import KeyPair
+from fleetwake.sim import discovery, etcd
+from fleetwake.sim.apiserver import ApiServer, Change, Settings, WriteOptions
+from fleetwake.sim.http import Extensions, application
+from fleetwake.sim.port_forward import PodPorts, PortForwardHandler
+from schemas.keys import ClusterKey
+from services.dev_infrastructure.emulation import objects
+from services.dev_infrastructure.emulation.kubelet import Kubelet, delete
+from services.dev_infrastructure.emulation.serving import ApiServerPort, Authenticator, Listener
+from services.dev_infrastructure.kinds.state import API_SERVER, NODE, ClusterState, MachineState
+
+JsonDict = dict[str, Any]
+FORMAT = 1
+AS_NODE_CONTROLLER = WriteOptions(field_manager="kube-controller-manager", subresource="status")
+HISTORY_MAX = 128
+"""Changes kept for watches that come back: more would cost each idle cluster megabytes, fewer would make busy clients list again."""
+VERSIONS_AFTER_RESTART = 1000
+"""What resourceVersions jump by: changes of the last moment before a crash may be lost, and their versions must not come again."""
+NODE_MONITOR_SECONDS = 40.0
+"""How long a Node whose kubelet is silent stays Ready (kube-controller-manager's default)."""
+
+
+@dataclass
+class Host:
+    """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's."""
+
+    uid: str
+    dev_machine: str
+    name: str
+    control_plane: bool
+    version: str
+    requested: datetime
+    done: dict[str, datetime] = field(default_factory=dict)
+    failure: str = ""
+    failed_data: str = ""
+    failed_at: datetime | None = None
+    waits: bool = False
+    member_id: int = 0
+    ca_pem: bytes = b""
+    serving: KeyPair | None = None
+
+    def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
+        """Note why the bootstrap went no further ("": it did)."""
+        self.failure, self.failed_data, self.waits, self.failed_at = message, data, waits, at
+
+    def state(self) -> MachineState:
+        """The host as decisions see it."""
+        return MachineState(self.requested, dict(self.done), self.failure, self.failed_data, self.failed_at)
+
+
+class EmulatedCluster:
+    """See the module. ``dirty`` is called after every change worth keeping; ``promised_port`` is the port kept on disk, before it is reserved again."""
+
+    def __init__(self, key: ClusterKey, dev_cluster: tuple[str, str], now: Callable[[], datetime], dirty: Callable[[EmulatedCluster], None]) -> None:
+        self.key, self.dev_cluster, self.uid = key, dev_cluster[0], dev_cluster[1]
+        self.host, self.failure, self.promised_port = "", "", 0
+        self.lock = asyncio.Lock()
+        self.hosts: dict[str, Host] = {}
+        self.etcd_ca = b""
+        self.etcd_serving: KeyPair | None = None
+        self.external_etcd = self.initialized = False
+        self.configuration: JsonDict = {}
+        self.listener: Listener | None = None
+        self.token_came: Callable[[], None] = lambda: None
+        self._now, self._dirty = now, dirty
+        self._etcd_context: ssl.SSLContext | None = None
+        self._endpoints: dict[int, etcd.EtcdEndpoint] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._authenticator = Authenticator()
+        self.etcd = etcd.EmulatedEtcd(f"{key}/{self.uid}")
+        self.server, self.kubelet = self._fresh(None)
+
+    # ---- objects ----------------------------------------------------------------------------------------------------------------------
+    def _fresh(self, snapshot: bytes | None) -> tuple[ApiServer, Kubelet]:
+        # the time is in the seed so that no uid comes twice: not after a restart that lost the last moment, not after a new beginning
+        seed = int.from_bytes(hashlib.sha256(f"{self.uid}/{self._now().isoformat()}".encode()).digest()[:6], "big")
+        server = ApiServer(self._now, Settings(collect_automatically=True, history_max=HISTORY_MAX, seed=seed))
+        if snapshot is not None:
+            server.restore(snapshot)
+        else:
+            for name in objects.NAMESPACES:
+                server.create("namespaces", objects.namespace(name))
+            server.create("services", objects.kubernetes_service(), "default")
+        server.on_change(self._changed)
+        return server, Kubelet(server, self.runs)
+
+    def _changed(self, change: Change) -> None:
+        self._dirty(self)
+        key = change.entry.key
+        if key.resource == "secrets" and key.name.startswith("bootstrap-token-") and change.type != "DELETED":
+            self.token_came()
+
+    def begin_anew(self) -> None:
+        """A control plane that lost all its hosts lost its etcd: what comes next begins with nothing."""
+        self.kubelet.close()
+        self.etcd = etcd.EmulatedEtcd(f"{self.key}/{self.uid}")
+        self.initialized, self.configuration = False, {}
+        self.server, self.kubelet = self._fresh(None)
+
+    def runs(self, node: str) -> bool:
+        """Whether the host of a Node runs."""
+        return any(host.name == node and NODE in host.done for host in self.hosts.values())
+
+    @property
+    def api_servers(self) -> list[Host]:
+        """The hosts whose API server answers, the newest last."""
+        return sorted((host for host in self.hosts.values() if API_SERVER in host.done), key=lambda host: host.done[API_SERVER])
+
+    def state(self) -> ClusterState:
+        """The cluster as decisions see it."""
+        port = self.listener.port if self.listener is not None else 0
+        return ClusterState(self.uid, self.host, port, self.failure, {uid: host.state() for uid, host in self.hosts.items()})
+
+    # ---- listener ---------------------------------------------------------------------------------------------------------------------
+    def listen(self, reserved: socket.socket) -> None:
+        """Take over a reserved port."""
+        self.listener = Listener(reserved, self._application)
+
+    def _application(self) -> web.Application:
+        forward = PortForwardHandler(self.ports_of)
+
+        async def port_forward(request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+            request.match_info.update(namespace=namespace, pod=name)
+            return await forward(request)
+
+        async def version(_: web.Request) -> web.Response:
+            servers = self.api_servers
+            told = servers[-1].version if servers else objects.DEFAULT_VERSION
+            return web.Response(body=orjson.dumps(discovery.version(told)), content_type="application/json")
+
+        extensions = Extensions(authenticate=self._authenticator, subresources={("pods", "portforward"): port_forward}, routes=(web.get("/version", version),))
+        return application(self.server, extensions)
+
+    async def serve(self) -> None:
+        """Serve if an API server is registered, else do not."""
+        if self.listener is None:
+            return
+        servers = self.api_servers
+        newest = servers[-1] if servers else None
+        if newest is not None and newest.serving is not None:
+            await self.listener.serve(newest.ca_pem, newest.serving)
+        else:
+            await self.listener.stop()
+
+    def ports_of(self, namespace: str, pod: str) -> PodPorts | None:
+        """The ports that a pod listens on; None when there is no such pod."""
+        if not self.server.store.tables.get("pods", {}).get(namespace, {}).get(pod):
+            return None
+        for host in self.hosts.values() if namespace == objects.SYSTEM else ():
+            if pod == f"etcd-{host.name}" and host.member_id:
+                return {2379: self._endpoint(host.member_id)}
+            if pod == f"kube-apiserver-{host.name}" and host.serving is not None and self.listener is not None:
+                return {6443: ApiServerPort(self.listener, host.ca_pem, host.serving)}
+        return {}
+
+    def _endpoint(self, member_id: int) -> etcd.EtcdEndpoint:
+        found = self._endpoints.get(member_id)
+        if found is None:
+            if self._etcd_context is None:
+                assert self.etcd_serving is not None  # a member was joined with it
+                self._etcd_context = etcd.server_context(self.etcd_ca, self.etcd_serving)
+            found = etcd.EtcdEndpoint(self.etcd, member_id, self._etcd_context, changed=lambda: self._dirty(self))
+            self._endpoints[member_id] = found
+        return found
+
+    def trust_etcd(self, ca_pem: bytes, serving: KeyPair) -> None:
+        """Serve etcd with this certificate to clients of this CA."""
+        self.etcd_ca, self.etcd_serving, self._etcd_context = ca_pem, serving, None
+
+    # ---- hosts ------------------------------------------------------------------------------------------------------------------------
+    async def remove_host(self, uid: str) -> None:
+        """Switch a host off for good: its kubelet, its static pods, its etcd member, its API server. The Node stays until somebody deletes it."""
+        host = self.hosts.pop(uid, None)
+        if host is None:
+            return
+        if host.member_id:
+            self.etcd.forget(host.member_id)
+            endpoint = self._endpoints.pop(host.member_id, None)
+            if endpoint is not None:
+                endpoint.hang_up()
+        for component in objects.STATIC_PODS if host.control_plane else ():
+            delete(self.server, "pods", objects.SYSTEM, f"{component}-{host.name}")
+        if API_SERVER in host.done and not self.api_servers:
+            await self.serve()
+        if NODE in host.done:
+            self._miss(host.name)
+
+    def _miss(self, node: str) -> None:
+        self._timers.add(asyncio.get_running_loop().call_later(NODE_MONITOR_SECONDS, self._silent, node))
+
+    def _silent(self, name: str) -> None:
+        """Tell what the node controller tells when a kubelet has been silent for long."""
+        self._timers = {handle for handle in self._timers if handle.when() > asyncio.get_running_loop().time()}
+        found = self.server.store.tables.get("nodes", {}).get("", {}).get(name)
+        if found is None or self.runs(name):
+            return
+        taint = {"key": objects.UNREACHABLE_TAINT, "effect": "NoExecute", "timeAdded": objects.timestamp(self._now())}
+        kept = [one for one in found.obj.get("spec", {}).get("taints") or () if one.get("key") != objects.UNREACHABLE_TAINT]
+        self.server.update("nodes", {**found.obj, "spec": {**found.obj.get("spec", {}), "taints": [*kept, taint]}})
+        told = self.server.get("nodes", "", name)
+        lost = {**told, "status": {**told.get("status", {}), "conditions": objects.node_conditions(self._now(), lost=True)}}
+        self.server.update("nodes", lost, "", AS_NODE_CONTROLLER)
+
+    async def close(self) -> None:
+        """End everything and let the port go."""
+        self.kubelet.close()
+        for handle in self._timers:
+            handle.cancel()
+        for endpoint in self._endpoints.values():
+            endpoint.hang_up()
+        if self.listener is not None:
+            await self.listener.close()
+
+    # ---- keeping ----------------------------------------------------------------------------------------------------------------------
+    def to_bytes(self) -> bytes:
+        """Everything that must outlive the process: one line of facts, then the objects. It holds keys of leaf certificates, none of a CA."""
+        head = {
+            "format": FORMAT,
+            "cluster": str(self.key),
+            "devCluster": self.dev_cluster,
+            "uid": self.uid,
+            "host": self.host,
+            "port": self.listener.port if self.listener is not None else self.promised_port,
+            "initialized": self.initialized,
+            "externalEtcd": self.external_etcd,
+            "configuration": self.configuration,
+            "etcd": self.etcd.to_json(),
+            "etcdCA": self.etcd_ca.decode(),
+            "etcdServing": _pair_json(self.etcd_serving),
+            "hosts": [_host_json(host) for host in self.hosts.values()],
+        }
+        return orjson.dumps(head) + b"\n" + self.server.snapshot()
+
+    @classmethod
+    def from_bytes(cls, state: bytes, now: Callable[[], datetime], dirty: Callable[[EmulatedCluster], None]) -> EmulatedCluster:
+        """The cluster that ``to_bytes`` wrote, without its listener.
+
+        Raises:
+            ValueError, KeyError: it is none.
+        """
+        first, _, snapshot = state.partition(b"\n")
+        head = orjson.loads(first)
+        if head["format"] != FORMAT:
+            raise ValueError(f"state of format {head['format']}; this version reads {FORMAT}")
+        cluster = cls(ClusterKey.parse(head["cluster"]), (head["devCluster"], head["uid"]), now, dirty)
+        cluster.kubelet.close()
+        cluster.host, cluster.promised_port = head["host"], head["port"]
+        cluster.initialized, cluster.external_etcd, cluster.configuration = head["initialized"], head["externalEtcd"], head["configuration"]
+        cluster.etcd = etcd.EmulatedEtcd.from_json(head["etcd"])
+        cluster.etcd_ca, cluster.etcd_serving = head["etcdCA"].encode(), _pair(head["etcdServing"])
+        cluster.hosts = {one["uid"]: _host(one) for one in head["hosts"]}
+        numbers, _, rest = snapshot.partition(b"\n")
+        header = orjson.loads(numbers)
+        header["version"] += VERSIONS_AFTER_RESTART
+        cluster.server, cluster.kubelet = cluster._fresh(orjson.dumps(header) + (b"\n" + rest if rest else b""))
+        for node in cluster.server.store.tables.get("nodes", {}).get("", {}):
+            if not cluster.runs(node):
+                cluster._miss(node)
+        return cluster
+
+
+def _pair_json(pair: KeyPair | None) -> JsonDict | None:
+    return {"certificate": pair.cert_pem.decode(), "key": pair.key_pem.decode()} if pair is not None else None
+
+
+def _pair(value: JsonDict | None) -> KeyPair | None:
+    return KeyPair(value["certificate"].encode(), value["key"].encode()) if value is not None else None
+
+
+def _host_json(host: Host) -> JsonDict:
+    return {
+        "uid": host.uid,
+        "devMachine": host.dev_machine,
+        "name": host.name,
+        "controlPlane": host.control_plane,
+        "version": host.version,
+        "requested": host.requested.isoformat(),
+        "done": {stage: at.isoformat() for stage, at in host.done.items()},
+        "failure": host.failure,
+        "failedData": host.failed_data,
+        "failedAt": host.failed_at.isoformat() if host.failed_at is not None else None,
+        "waits": host.waits,
+        "memberID": f"{host.member_id:x}",
+        "ca": host.ca_pem.decode(),
+        "serving": _pair_json(host.serving),
+    }
+
+
+def _host(value: JsonDict) -> Host:
+    return Host(
+        value["uid"],
+        value["devMachine"],
+        value["name"],
+        value["controlPlane"],
+        value["version"],
+        datetime.fromisoformat(value["requested"]),
+        {stage: datetime.fromisoformat(at) for stage, at in value["done"].items()},
+        value["failure"],
+        value["failedData"],
+        datetime.fromisoformat(value["failedAt"]) if value["failedAt"] else None,
+        value["waits"],
+        int(value["memberID"], 16),
+        value["ca"].encode(),
+        _pair(value["serving"]),
+    )

@@ -1,0 +1,130 @@
+"""DevCluster: the endpoint of an emulated cluster.
+
+Source: kinds.md §14; contracts.md §2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleetwake import labels
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
+from fleetwake.kind import Change, Kind, Lookup, View, Watch
+from fleetwake.patches import MetadataChange, metadata_patch, status_apply, target, without_finalizer
+from fleetwake.plan import Local, Plan, Step
+from schemas.api.core.v1beta2.cluster import Cluster
+from schemas.api.infrastructure.v1beta2 import DevCluster
+from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from services.dev_infrastructure.kinds.state import LOCAL, ClusterArguments, ClusterState
+from services.dev_infrastructure.kinds.told import PAUSED, READY, paused_condition, paused_plan
+
+MANAGER = "capi-devcluster"
+OWNED = (MANAGER, ("initialization",), (READY, PAUSED))
+CLUSTER = GroupKind(Cluster.GROUP, Cluster.KIND)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A DevCluster, its Cluster (None: not its owner yet, or gone), and the emulated cluster behind it (None: not made yet)."""
+
+    at: datetime
+    dev_cluster: DevCluster
+    cluster: Cluster | None
+    state: ClusterState | None
+
+
+def observe(view: View, key: ObjectKey) -> Observed | None:
+    """Read what a DevCluster is decided from."""
+    found = view.get(DevCluster, key.namespace, key.name)
+    if found is None:
+        return None
+    owner = next((ref for ref in found.metadata.owner_references if GroupKind(ref.group, ref.kind) == CLUSTER), None)
+    cluster = view.get(Cluster, key.namespace, owner.name) if owner is not None else None
+    states = view.local(LOCAL) or {}
+    state = states.get(str(ClusterKey(key.namespace, owner.name))) if owner is not None else None
+    return Observed(view.at, found, cluster, state if state is not None and state.uid == found.metadata.uid else None)
+
+
+def reconcile(observed: Observed) -> Plan:
+    """Decide what a DevCluster does next."""
+    found, cluster = observed.dev_cluster, observed.cluster
+    if cluster is not None:
+        paused = paused_condition(found, cluster)
+        if paused.status == TRUE:
+            return paused_plan(found, paused, OWNED, observed.at)
+    if found.metadata.deleting:
+        return _deleted(found)
+    if cluster is None or labels.MANAGED_BY in found.metadata.annotations:
+        return Plan()
+    if found.spec.backend.in_memory is None:
+        return _told(observed, "only the inMemory backend is available here: set spec.backend.inMemory")
+    if observed.state is None:
+        return Plan((ensure_cluster(found, cluster),))
+    if observed.state.failure:
+        told = _told(observed, observed.state.failure)
+        return Plan((*told.steps, ensure_cluster(found, cluster)))
+    return _provisioned(observed, observed.state)
+
+
+def ensure_cluster(found: DevCluster, cluster: Cluster) -> Local:
+    """The step that makes the emulated cluster; an endpoint already in the spec is the one to serve."""
+    endpoint = found.spec.control_plane_endpoint
+    key = str(ClusterKey(cluster.namespace, cluster.name))
+    arguments = ClusterArguments(cluster=key, name=found.name, uid=found.metadata.uid, host=endpoint.host or "", port=endpoint.port or 0)
+    return Local("ensure_cluster", "the cluster needs an endpoint", arguments.model_dump())
+
+
+def _deleted(found: DevCluster) -> Plan:
+    released = without_finalizer(target(found), labels.DEV_CLUSTER_FINALIZER, "the emulated cluster is gone")
+    if released is None:
+        return Plan()
+    return Plan((Local("remove_cluster", "the DevCluster is being deleted", {"uid": found.metadata.uid}), released))
+
+
+def _provisioned(observed: Observed, state: ClusterState) -> Plan:
+    found = observed.dev_cluster
+    finalizers = found.metadata.finalizers
+    if labels.DEV_CLUSTER_FINALIZER not in finalizers:
+        finalizers = (*finalizers, labels.DEV_CLUSTER_FINALIZER)
+    spec = {} if found.spec.control_plane_endpoint.valid else {"controlPlaneEndpoint": {"host": state.host, "port": state.port}}
+    patch = metadata_patch(target(found), MetadataChange(finalizers=finalizers), "the endpoint is reserved", spec=spec)
+    told = _told(observed, "", found.metadata.generation + (1 if spec else 0))
+    return Plan((*((patch,) if patch is not None else ()), *told.steps))
+
+
+def _told(observed: Observed, failure: str, generation: int = 0) -> Plan:
+    found = observed.dev_cluster
+    values = (
+        ConditionValue(READY, FALSE, "NotReady", failure) if failure else ConditionValue(READY, TRUE, "Ready"),
+        ConditionValue(PAUSED, FALSE, "NotPaused"),
+    )
+    provisioned = not failure or bool(found.status.initialization.provisioned)
+    status = {
+        "initialization": {"provisioned": provisioned or None},
+        "conditions": merge(found.status.conditions, values, generation or found.metadata.generation, observed.at),
+    }
+    step = status_apply(found, MANAGER, status)
+    steps: tuple[Step, ...] = (step,) if step is not None else ()
+    return Plan(steps)
+
+
+def _of_cluster(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
+    """The DevCluster that a Cluster refers to."""
+    ref = (change.state.get("spec") or {}).get("infrastructureRef") or {}
+    if ref.get("kind") == DevCluster.KIND and ref.get("apiGroup") == DevCluster.GROUP:
+        yield ObjectKey(DevCluster.GROUP, DevCluster.KIND, change.key.namespace, ref["name"])
+
+
+def _cluster_matters(change: Change) -> bool:
+    return change.before is None or change.after is None or change.differs("spec", "paused") or change.differs("spec", "infrastructureRef")
+
+
+KIND: Kind[Observed] = Kind(
+    model=DevCluster,
+    observe=observe,
+    reconcile=reconcile,
+    manager=MANAGER,
+    watches=(Watch(CLUSTER, _of_cluster, _cluster_matters),),
+)

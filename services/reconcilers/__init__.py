@@ -1,0 +1,1 @@
+"""Cluster API's own kinds, reconciled: Cluster, Machine, MachineSet, MachineDeployment, KubeadmConfig, KubeadmControlPlane."""

@@ -1,0 +1,201 @@
+"""The status of a KubeadmControlPlane and of what it owns on its Machines, each one apply when it differs.
+
+Source: kinds.md §8 (status), §8.3 (conditions); contracts.md §6; Cluster API v1.14 (reasons, messages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fleetwake import labels
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, get, is_false, is_true, merge, same
+from fleetwake.patches import api_version_of, key_of, status_apply
+from fleetwake.plan import Apply
+from schemas.api.core.v1beta2 import Machine
+from schemas.api.meta import LabelSelector
+from services.reconcilers.kinds.kubeadm_control_plane import components, etcd
+from services.reconcilers.kinds.kubeadm_control_plane.availability import available
+from services.reconcilers.kinds.kubeadm_control_plane.certificates import certificates_available
+from services.reconcilers.kinds.kubeadm_control_plane.health import COMPONENTS_HEALTHY, ETCD_CLUSTER_HEALTHY, Health
+from services.reconcilers.kinds.kubeadm_control_plane.machines import MANAGER
+from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
+from services.reconcilers.kinds.kubeadm_control_plane.preflight import PASSED, Preflight
+from services.reconcilers.kinds.machine_set.members import machines_ready, machines_up_to_date, remediating, settled, stale
+from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
+from services.reconcilers.kubeadm.versions import known_release
+
+KCP_MANAGER = "kubeadmcontrolplane-controller"
+MACHINE_TYPES = ("UpToDate", components.NODE_SET, *components.COMPONENTS, *components.ETCD_POD, etcd.ETCD_MEMBER_HEALTHY)
+OWNED = OwnedStatus(
+    manager=KCP_MANAGER,
+    fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "version", "initialization", "observedGeneration"),
+    condition_types=(
+        "Available",
+        "Initialized",
+        "CertificatesAvailable",
+        ETCD_CLUSTER_HEALTHY,
+        COMPONENTS_HEALTHY,
+        "MachinesReady",
+        "MachinesUpToDate",
+        "RollingOut",
+        "ScalingUp",
+        "ScalingDown",
+        "Remediating",
+        "Deleting",
+        "Paused",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What this run found out besides the health: why scaling is blocked, and how far a deletion is (reason and message)."""
+
+    preflight: Preflight = PASSED
+    deleting: tuple[str, str] = ("", "")
+
+
+# --- Machines ----------------------------------------------------------------------------------------------------------------------------------
+
+
+def machine_steps(observed: Observed, health: Health) -> tuple[Apply, ...]:
+    """One status apply for each Machine on which a condition of ours differs, holding all of ours."""
+    steps = []
+    for member in observed.members:
+        machine = member.machine
+        stored = machine.status.conditions
+        wire = merge(stored, health.owned[member.name], machine.metadata.generation, observed.at)
+        # the generation alone is no news: it moves with every change of spec that is somebody else's
+        compared = [{**one, "observedGeneration": _generation(stored, one["type"])} for one in wire]
+        if not same(stored, compared):
+            body = {"status": {"conditions": list(wire)}}
+            steps.append(Apply(key_of(machine), api_version_of(machine), machine.metadata.uid, body, "the Machine's health changed", MANAGER, "status"))
+    return tuple(steps)
+
+
+def _generation(stored: Sequence[Judged], type_: str) -> int:
+    found = get(stored, type_)
+    return int(getattr(found, "observed_generation", 0) or 0)
+
+
+def judged_machines(observed: Observed, health: Health) -> list[Machine]:
+    """The Machines with the conditions of this run in place, as sums over them shall see them."""
+    found = []
+    for member in observed.members:
+        machine = member.machine
+        wire = merge(machine.status.conditions, health.owned[member.name], machine.metadata.generation, observed.at)
+        ours = {one["type"] for one in wire}
+        kept = [one for one in machine.status.conditions if one.type not in ours]
+        status = type(machine.status).model_validate({"conditions": [*(one.model_dump(by_alias=True) for one in kept), *wire]})
+        found.append(machine.model_copy(update={"status": machine.status.model_copy(update={"conditions": status.conditions})}))
+    return found
+
+
+# --- KubeadmControlPlane -----------------------------------------------------------------------------------------------------------------------
+
+
+def status_step(observed: Observed, health: Health, progress: Progress) -> tuple[Apply | None, timedelta | None]:
+    """The apply of everything the controller owns in the status, None when the object has it so; and when to tell what was held back."""
+    kcp, found = observed.kcp, judged_machines(observed, health)
+    versions = _versions(found)
+    values, held = settled(kcp.status.conditions, conditions(observed, health, progress, found), found, observed.at)
+    status = {
+        "conditions": merge(kcp.status.conditions, values, kcp.metadata.generation, observed.at),
+        "selector": LabelSelector(match_labels={labels.CLUSTER_NAME: observed.cluster.name, labels.CONTROL_PLANE: ""}).format(),
+        "replicas": len(found),
+        "readyReplicas": _count(found, "Ready"),
+        "availableReplicas": _count(found, "Available"),
+        "upToDateReplicas": _count(found, "UpToDate"),
+        "versions": [{"version": version, "replicas": count} for version, count in versions] or None,
+        "version": versions[0][0] if versions else None,
+        "initialization": {"controlPlaneInitialized": True if observed.initialized else None},
+        "observedGeneration": kcp.metadata.generation,
+    }
+    return status_apply(kcp, KCP_MANAGER, status), held
+
+
+def _count(machines: Sequence[Machine], type_: str) -> int:
+    return sum(is_true(machine.status.conditions, type_) for machine in machines)
+
+
+def _versions(machines: Sequence[Machine]) -> list[tuple[str, int]]:
+    """How many Machines have which version, oldest version first."""
+    counts: dict[str, int] = {}
+    for machine in machines:
+        if machine.spec.version:
+            counts[machine.spec.version] = counts.get(machine.spec.version, 0) + 1
+    return sorted(counts.items(), key=lambda item: (known_release(item[0]), item[0]))
+
+
+def conditions(observed: Observed, health: Health, progress: Progress, found: Sequence[Machine]) -> tuple[ConditionValue, ...]:
+    """All conditions of the KubeadmControlPlane."""
+    certificates = certificates_available(observed)
+    initialized = ConditionValue("Initialized", TRUE, "Initialized") if observed.initialized else ConditionValue("Initialized", FALSE, "NotInitialized")
+    remediation = remediating(found, "KubeadmControlPlane")
+    return (
+        available(observed, health, certificates),
+        initialized,
+        certificates,
+        *((health.members,) if health.members is not None else ()),
+        health.overall,
+        machines_ready(found),
+        machines_up_to_date(found, observed.at),
+        _rolling_out(found),
+        _scaling_up(observed, progress.preflight),
+        _scaling_down(observed, progress.preflight, found),
+        remediation,
+        _deleting(observed, progress),
+        paused_condition(observed.kcp, observed.cluster),
+    )
+
+
+def _rolling_out(found: Sequence[Machine]) -> ConditionValue:
+    old = [machine for machine in found if is_false(machine.status.conditions, "UpToDate")]
+    if not old:
+        return ConditionValue("RollingOut", FALSE, "NotRollingOut")
+    lines = {line for machine in old for line in (_message(machine, "UpToDate")).split("\n") if line}
+    ordered = sorted(lines, key=lambda line: (not line.startswith("* Version"), line))
+    return ConditionValue("RollingOut", TRUE, "RollingOut", "\n".join([f"Rolling out {len(old)} not up-to-date replicas", *ordered]))
+
+
+def _message(machine: Machine, type_: str) -> str:
+    found = get(machine.status.conditions, type_)
+    return found.message if found is not None else ""
+
+
+def _wanted(observed: Observed) -> int:
+    return 0 if observed.kcp.metadata.deleting else observed.replicas
+
+
+def _scaling_up(observed: Observed, preflight: Preflight) -> ConditionValue:
+    have, want = len(observed.members), _wanted(observed)
+    missing = f"{observed.kcp.spec.machine_template.spec.infrastructure_ref.kind} does not exist" if observed.template is None else ""
+    if observed.failure is not None and not missing:
+        missing = f"Failed to create a Machine: {observed.failure.message}" if have < want else ""
+    if have >= want:
+        return ConditionValue("ScalingUp", FALSE, "NotScalingUp", f"Scaling up would be blocked because {missing}" if missing else "")
+    message = f"Scaling up from {have} to {want} replicas"
+    return ConditionValue("ScalingUp", TRUE, "ScalingUp", _because(message, [*preflight.blockers, *([missing] if missing else [])]))
+
+
+def _scaling_down(observed: Observed, preflight: Preflight, found: Sequence[Machine]) -> ConditionValue:
+    have, want = len(observed.members), _wanted(observed)
+    if have <= want:
+        return ConditionValue("ScalingDown", FALSE, "NotScalingDown")
+    late = stale(found, observed.at)
+    return ConditionValue(
+        "ScalingDown", TRUE, "ScalingDown", _because(f"Scaling down from {have} to {want} replicas", [*preflight.blockers, *([late] if late else [])])
+    )
+
+
+def _because(message: str, blockers: Sequence[str]) -> str:
+    return message + " is blocked because:\n" + "\n".join(f"* {blocker}" for blocker in blockers) if blockers else message
+
+
+def _deleting(observed: Observed, progress: Progress) -> ConditionValue:
+    if not observed.kcp.metadata.deleting:
+        return ConditionValue("Deleting", FALSE, "NotDeleting")
+    reason, message = progress.deleting
+    return ConditionValue("Deleting", TRUE, reason or "DeletionCompleted", message)

@@ -1,0 +1,238 @@
+"""How many Machines each MachineSet of a MachineDeployment shall have next: the replica arithmetic of a rollout.
+
+Pure numbers in, numbers and reasons out; it knows no object, no clock and no API. ``desired.py`` turns its intents into MachineSets.
+"spec" is the value stored on the MachineSet *before* this pass, "intent" what this pass has already decided for it.
+
+Source: kinds.md §4 "Maths" (Cluster API v1.14 machinedeployment rollout planner); the sequences in tests/golden were checked against upstream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from services.reconcilers.kinds.machine_set.amount import scaled
+
+Strategy = Literal["RollingUpdate", "OnDelete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """One MachineSet in numbers: its spec.replicas, and status.replicas and status.availableReplicas as its controller reported them."""
+
+    name: str
+    spec: int
+    replicas: int
+    available: int
+    max_replicas: int | None = None
+    """The annotated R + surge of the time it was last scaled; only scaling while paused reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a rollout must respect: R Machines wanted, at most R + surge existing, at least R - unavailable available."""
+
+    replicas: int
+    surge: int = 0
+    unavailable: int = 0
+
+    @property
+    def total_max(self) -> int:
+        """Most Machines that may exist."""
+        return self.replicas + self.surge
+
+    @property
+    def available_min(self) -> int:
+        """Fewest Machines that must stay available."""
+        return max(self.replicas - self.unavailable, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The replicas a MachineSet shall have, and why, for people."""
+
+    replicas: int
+    reason: str
+
+
+def rolling_bounds(replicas: int, max_surge: int | str | None, max_unavailable: int | str | None) -> Bounds:
+    """The bounds of a RollingUpdate. Both resolving to 0 would stop the rollout for ever, so then one Machine may be unavailable.
+
+    Source: kinds.md §4 (surge rounds up, unavailable rounds down, unavailable is capped to R and 0 when R is 0).
+    """
+    surge = scaled(1 if max_surge is None else max_surge, replicas, up=True)
+    unavailable = scaled(max_unavailable, replicas, up=False)
+    if surge == 0 and unavailable == 0:
+        unavailable = 1
+    return Bounds(replicas, surge, min(unavailable, replicas))
+
+
+@dataclass(slots=True)
+class _Pass:
+    """The intents of one planning pass while it is being worked out."""
+
+    bounds: Bounds
+    new: Counts
+    old: tuple[Counts, ...]
+    intents: dict[str, Intent] = field(default_factory=dict)
+
+    @property
+    def all(self) -> tuple[Counts, ...]:
+        return (*self.old, self.new)
+
+    def intent(self, counts: Counts) -> int:
+        decided = self.intents.get(counts.name)
+        return counts.spec if decided is None else decided.replicas
+
+    def decide(self, counts: Counts, replicas: int, reason: str) -> None:
+        self.intents[counts.name] = Intent(replicas, reason)
+
+
+def plan(strategy: Strategy, bounds: Bounds, new: Counts, old: Sequence[Counts]) -> Mapping[str, Intent]:
+    """Decide the replicas of all MachineSets for one pass. ``old`` is ordered oldest first; sets without an intent keep their spec."""
+    state = _Pass(bounds, new, tuple(old))
+    if strategy == "OnDelete":
+        _resize_new(state, bounds.replicas, "")
+        _shrink_old_on_delete(state)
+    else:
+        _resize_new(state, bounds.total_max, f" + {bounds.surge} surge")
+        _shrink_old_rolling(state)
+        _break_deadlock(state)
+    return state.intents
+
+
+def _resize_new(state: _Pass, total_max: int, surge_words: str) -> None:
+    wanted, spec = state.bounds.replicas, state.new.spec
+    if spec > wanted:
+        state.decide(state.new, wanted, f"{spec} replicas are more than the {wanted} the MachineDeployment wants")
+        return
+    total = sum(max(counts.spec, counts.replicas) for counts in state.all)
+    grow = min(total_max - total, wanted - spec)
+    if grow > 0:
+        state.decide(state.new, spec + grow, f"{total} Machines exist, up to {wanted}{surge_words} are allowed")
+
+
+def _shrink_old_rolling(state: _Pass) -> None:
+    """Take from old sets what availability allows: first what is unavailable anyway, then the rest.
+
+    Unavailable Machines of the new revision reduce the budget: a sick new revision brakes its own rollout.
+    """
+    if not any(counts.spec for counts in state.old):
+        return
+    available_min = state.bounds.available_min
+    pending = sum(max(counts.replicas - min(counts.spec, state.intent(counts)), 0) for counts in state.all)
+    new_unavailable = max(state.new.spec - state.new.available, 0)
+    budget = sum(counts.spec for counts in state.all) - pending - available_min - new_unavailable
+    available = sum(counts.available for counts in state.all)
+    for unavailable_only in (True, False):
+        for counts in state.old:
+            if budget <= 0:
+                return
+            taken, available = _take(state, counts, budget, available, unavailable_only)
+            budget -= taken
+
+
+def _take(state: _Pass, counts: Counts, budget: int, available: int, unavailable_only: bool) -> tuple[int, int]:
+    """Shrink one old set by at most ``budget``; returns how much was taken and the availability left in the worst case.
+
+    The MachineSet picks the Machine, so every existing Machine that goes may be an available one.
+    """
+    intent, available_min = state.intent(counts), state.bounds.available_min
+    down = min(max(intent - counts.available, 0) if unavailable_only else intent, budget)
+    if down <= 0:
+        return 0, available
+    left, lost = intent - down, 0
+    if counts.available > 0:
+        spare = max(available - available_min, 0)
+        if max(counts.replicas - left, 0) > spare:
+            left = min(counts.replicas - spare, intent)
+        lost = min(counts.available, max(counts.replicas - left, 0))
+    if left >= intent:
+        return 0, available - lost
+    if lost:
+        reason = f"{available} Machines are available, at least {available_min} must stay"
+    else:
+        reason = f"no available Machine goes: {counts.replicas} exist, {counts.available} of them available"
+    state.decide(counts, left, reason)
+    return intent - left, available - lost
+
+
+def _break_deadlock(state: _Pass) -> None:
+    """Give up one unavailable Machine of an old set when nothing else can move.
+
+    The worst-case rule of ``_take`` may forbid every step although only a broken old Machine would go; nobody remediates old revisions.
+    Source: kinds.md §4 "Deadlock breaker".
+    """
+    existing, available = sum(c.replicas for c in state.old), sum(c.available for c in state.old)
+    if existing in (0, available) or state.intents:
+        return
+    if any(counts.spec != counts.replicas for counts in state.all) or state.new.available != state.new.replicas:
+        return
+    for counts in state.old:
+        if counts.available != counts.replicas and counts.spec > 0:
+            state.decide(counts, counts.spec - 1, "the rollout is stuck: an old Machine is unavailable and nothing else may move")
+            return
+
+
+def _shrink_old_on_delete(state: _Pass) -> None:
+    """Drop replicas whose Machines the user deleted, then oldest first what exceeds R (only ever after a scale down)."""
+    excess = sum(counts.spec for counts in state.old) + state.intent(state.new) - state.bounds.replicas
+    for counts in state.old:
+        gone = counts.spec - counts.replicas
+        if gone > 0:
+            state.decide(counts, counts.replicas, f"{gone} of its Machines were deleted; their replacements belong to the new revision")
+            excess -= gone
+    for counts in state.old:
+        down = min(state.intent(counts), excess)
+        if down > 0:
+            state.decide(counts, state.intent(counts) - down, f"more Machines exist than the {state.bounds.replicas} the MachineDeployment wants")
+            excess -= down
+
+
+def plan_paused(strategy: Strategy, bounds: Bounds, new: Counts | None, old: Sequence[Counts]) -> Mapping[str, Intent]:
+    """Follow a scaling of a paused MachineDeployment without moving the rollout: one set takes all, several share in proportion.
+
+    ``old`` is ordered oldest first. Source: kinds.md §4 "Paused/scale".
+    """
+    everyone = (*old, *((new,) if new is not None else ()))
+    active = [counts for counts in everyone if counts.spec > 0]
+    wanted = bounds.replicas
+    if len(active) <= 1:
+        target = active[0] if active else (everyone[-1] if everyone else None)
+        if target is None or target.spec == wanted:
+            return {}
+        return {target.name: Intent(wanted, f"paused: the only active MachineSet follows the {wanted} replicas wanted")}
+    if new is not None and new.spec == new.available == wanted:
+        return {counts.name: Intent(0, "paused: the new revision has all replicas wanted") for counts in old if counts.spec > 0}
+    if strategy != "RollingUpdate":
+        return {}
+    return _proportional(bounds, active)
+
+
+def _proportional(bounds: Bounds, active: Sequence[Counts]) -> Mapping[str, Intent]:
+    """Spread a change of size over the active sets (oldest first as given), so that a paused rollout keeps its mix of revisions."""
+    allowed = bounds.total_max if bounds.replicas > 0 else 0
+    change = allowed - sum(counts.spec for counts in active)
+    if change == 0:
+        return {}
+    # largest first; among equals newer ones grow first and older ones shrink first (sorted is stable)
+    ordered = sorted(reversed(active) if change > 0 else active, key=lambda counts: -counts.spec)
+    total = sum(counts.spec for counts in active)
+    sizes, added = {}, 0
+    for counts in ordered:
+        fraction = _fraction(counts, bounds, total)
+        part = min(fraction, change - added) if change > 0 else max(fraction, change - added)
+        sizes[counts.name] = counts.spec + part
+        added += part
+    sizes[ordered[0].name] = max(sizes[ordered[0].name] + change - added, 0)
+    reason = f"paused: the change to {bounds.replicas} replicas is shared in proportion"
+    return {counts.name: Intent(sizes[counts.name], reason) for counts in ordered if sizes[counts.name] != counts.spec}
+
+
+def _fraction(counts: Counts, bounds: Bounds, total: int) -> int:
+    if bounds.replicas == 0:
+        return -counts.spec
+    annotated = counts.max_replicas or total
+    # round half up of spec * allowed / annotated, in whole numbers
+    return (2 * counts.spec * bounds.total_max + annotated) // (2 * annotated) - counts.spec

@@ -1,0 +1,87 @@
+"""A MachineSet's status: counters, selector, versions and conditions, in one write.
+
+Source: kinds.md §3 "Status"; Cluster API v1.14 condition messages of MachineSet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from fleetwake import labels
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
+from fleetwake.patches import status_apply
+from fleetwake.plan import Apply
+from schemas.api.core.v1beta2.machine import Machine
+from services.reconcilers.kinds.machine_set import members
+from services.reconcilers.kinds.machine_set.machine import MANAGER
+from services.reconcilers.kinds.machine_set.observe import Observed
+from services.reconcilers.kinds.machine_set.scale import missing
+from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
+
+OWNED = OwnedStatus(
+    manager=MANAGER,
+    fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "observedGeneration", "deprecated"),
+    condition_types=("Paused", "ScalingUp", "ScalingDown", "MachinesReady", "MachinesUpToDate", "Remediating", "Deleting"),
+)
+
+
+def status(observed: Observed, blockers: Sequence[str], observed_generation: int | None) -> tuple[Apply | None, timedelta | None]:
+    """The status write if one is needed, and when to look again. ``blockers`` tell why Machines that are missing are not made."""
+    wanted = _conditions(observed, blockers)
+    conditions, held = members.settled(observed.stored.status.conditions, wanted, observed.machines, observed.at)
+    return _apply(observed, {**_counters(observed), "observedGeneration": observed_generation}, conditions), held
+
+
+def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
+    stored = observed.stored
+    merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
+    return status_apply(stored, MANAGER, {**fields, "conditions": merged})
+
+
+def _counters(observed: Observed) -> dict[str, Any]:
+    machine_set, machines = observed.machine_set, observed.machines
+    ready, available = _count(machines, "Ready"), _count(machines, "Available")
+    template = machine_set.spec.template.metadata.labels
+    labelled = sum(all(one.metadata.labels.get(key) == value for key, value in template.items()) for one in machines)
+    return {
+        "selector": machine_set.spec.selector.format(),
+        "replicas": len(machines),
+        "readyReplicas": ready,
+        "availableReplicas": available,
+        "upToDateReplicas": _count(machines, "UpToDate"),
+        "versions": members.versions((one.spec.version or "", 1) for one in machines) or None,
+        "deprecated": {"v1beta1": {"fullyLabeledReplicas": labelled, "readyReplicas": ready, "availableReplicas": available}},
+    }
+
+
+def _count(machines: Sequence[Machine], type_: str) -> int:
+    """Machines with the condition True; one that is being updated in place counts as neither ready, available nor up to date."""
+    return members.count(machines, type_, lambda one: one.annotated(labels.UPDATE_IN_PROGRESS))
+
+
+def _conditions(observed: Observed, blockers: Sequence[str]) -> tuple[ConditionValue, ...]:
+    machine_set, machines, at = observed.machine_set, observed.machines, observed.at
+    wanted = 0 if machine_set.metadata.deleting else machine_set.spec.replicas or 0
+    counted = sum(not one.annotated(labels.PENDING_ACKNOWLEDGE_MOVE) for one in machines)
+    return (
+        paused_condition(machine_set, observed.cluster),
+        _scaling_up(observed, wanted, blockers),
+        members.scaling_down(counted, wanted, machines, at),
+        members.machines_ready(machines),
+        members.machines_up_to_date(machines, at),
+        members.remediating(machines, "MachineSet"),
+        members.deleting(machine_set, machines, at),
+    )
+
+
+def _scaling_up(observed: Observed, wanted: int, blockers: Sequence[str]) -> ConditionValue:
+    current = len(observed.machines)
+    if current >= wanted:
+        absent = "" if observed.machine_set.metadata.deleting else missing(observed)
+        return ConditionValue("ScalingUp", FALSE, "NotScalingUp", f"Scaling up would be blocked because {absent}" if absent else "")
+    message = f"Scaling up from {current} to {wanted} replicas"
+    if blockers:
+        message += " is blocked because:\n" + "\n".join(f"* {blocker}" for blocker in blockers)
+    return ConditionValue("ScalingUp", TRUE, "ScalingUp", message)

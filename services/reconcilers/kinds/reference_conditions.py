@@ -1,0 +1,58 @@
+"""The condition by which an object tells of a provider's object it refers to: mirrored, or why there is nothing to mirror.
+
+Shared by Cluster and Machine; pure.
+
+Source: kinds.md §0.3 (mirror), §1 and §2 (conditions); Cluster API v1.14 cluster and machine controllers, observable outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetwake import contracts
+from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, mirror
+from fleetwake.kind import External
+
+DELETED = "ObjectDeleted"
+DOES_NOT_EXIST = "ObjectDoesNotExist"
+INTERNAL_ERROR = "InternalError"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference and what was found behind it.
+
+    ``readable``: the kind's contract version is known. ``latched``: the referring object has recorded that the object once did its job; ``field``
+    is the contract's field that says so. ``missed``: what to add when a latched object is gone while its owner lives (``""``: nothing, and the
+    reason is then ObjectDoesNotExist).
+    """
+
+    kind: str
+    obj: External | None
+    readable: bool
+    latched: bool
+    owner_deleting: bool
+    field: str
+    source: str
+    ok: str
+    not_ok: str
+    missed: str = ""
+
+
+def reference_condition(target: str, ref: Reference) -> ConditionValue:
+    """Tell of the reference under the condition type ``target``."""
+    if ref.obj is not None:
+        fallback = ConditionValue(
+            target, TRUE if ref.latched else FALSE, ref.ok if ref.latched else ref.not_ok, "" if ref.latched else f"{ref.kind} {ref.field} is false"
+        )
+        found = mirror(contracts.conditions(ref.obj), ref.source, target, fallback)
+        if found.reason == NO_REASON_REPORTED and found.status == TRUE:
+            return ConditionValue(target, TRUE, ref.ok, found.message, found.last_transition_time)
+        return found
+    if not ref.readable:
+        return ConditionValue(target, UNKNOWN, INTERNAL_ERROR, f"No CustomResourceDefinition of {ref.kind} carries a label of a supported contract")
+    if ref.latched and ref.owner_deleting:
+        return ConditionValue(target, FALSE, DELETED, f"{ref.kind} has been deleted")
+    if ref.latched and ref.missed:
+        return ConditionValue(target, FALSE, DELETED, f"{ref.kind} has been deleted {ref.missed}")
+    return ConditionValue(target, FALSE, DOES_NOT_EXIST, f"{ref.kind} does not exist")
