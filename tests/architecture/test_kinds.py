@@ -1,0 +1,86 @@
+"""Decisions are pure, registered, and tested."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+from fleetwake.kind import Kind
+from schemas.api.registry import KINDS as MODELS
+from tests.architecture.source_tree import ROOT, functions, imports, is_kind, sources, text, tree
+
+IO_MODULES = frozenset(
+    {
+        "aiohttp", "aiokafka", "asyncio", "faust", "hiredis", "http", "kafka", "kubernetes", "logging", "mode", "os", "pathlib", "random", "redis", "requests",
+        "secrets", "select", "shutil", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib",
+    }
+)  # fmt: skip
+CLOCKS = ("now", "utcnow", "today")
+PURE = (
+    "fleetwake/plan.py", "fleetwake/kind.py", "fleetwake/conditions.py", "fleetwake/patches.py", "fleetwake/names.py", "fleetwake/errors.py",
+    "fleetwake/contracts.py", "fleetwake/labels.py", "fleetwake/versions.py",
+)  # fmt: skip
+
+REGISTRIES = sorted(path.parent.name for path in ROOT.glob("services/*/registry.py"))
+PURE_FILES = [path for path in sources() if is_kind(path) or path.parts[0] == "schemas" or str(path) in PURE]
+
+
+def registered() -> list[tuple[str, Kind[object]]]:
+    """Every kind with the service that registers it."""
+    return [(service, kind) for service in REGISTRIES for kind in importlib.import_module(f"services.{service}.registry").KINDS]
+
+
+@pytest.mark.parametrize("path", PURE_FILES, ids=str)
+def test_pure_modules_import_no_io(path: Path) -> None:
+    assert not imports(path) & IO_MODULES
+
+
+@pytest.mark.parametrize("path", PURE_FILES, ids=str)
+def test_pure_modules_ask_no_clock_and_await_nothing(path: Path) -> None:
+    asked = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in CLOCKS
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("datetime", "date")
+    ]
+    assert not asked, "time is a field of what was observed"
+    assert not [node.name for node in functions(path) if isinstance(node, ast.AsyncFunctionDef)]
+
+
+def test_there_are_kinds() -> None:
+    assert "reconcilers" in REGISTRIES and len(registered()) >= 6
+
+
+@pytest.mark.parametrize(("service", "kind"), registered(), ids=lambda value: value if isinstance(value, str) else value.name)
+def test_a_registered_kind_is_whole(service: str, kind: Kind[object]) -> None:
+    assert kind.manager, "server-side apply needs a field manager of its own"
+    assert kind.model in MODELS, "it has a schema"
+    assert kind.observe.__module__.startswith(f"services.{service}.kinds") and kind.reconcile.__module__.startswith(f"services.{service}.kinds")
+
+
+def test_field_managers_are_not_shared() -> None:
+    managers = [kind.manager for _, kind in registered()]
+    assert len(managers) == len(set(managers))
+
+
+def test_no_service_has_two_reconcilers_of_a_kind() -> None:
+    names = [(service, kind.group_kind) for service, kind in registered()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("service", "kind"), registered(), ids=lambda value: value if isinstance(value, str) else value.name)
+def test_a_registered_kind_has_tests_of_its_decisions(service: str, kind: Kind[object]) -> None:
+    """A file below tests/decide (or tests/shell, where the service's own actions are needed) imports the kind's module."""
+    module = kind.reconcile.__module__
+    parts = module.split(".")
+    package = ".".join(parts[: parts.index("kinds") + 2])
+    files = sources("tests/decide", "tests/shell", "tests/golden", "tests/properties")
+    naming = [path for path in files if path.name.startswith("test_") and package in text(path)]
+    through = [path for path in files if package.rpartition(".")[0] in text(path) and package.rpartition(".")[2] in text(path)]
+    assert naming or through, f"no test imports {package}"

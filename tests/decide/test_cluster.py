@@ -1,0 +1,539 @@
+"""What a Cluster does: provisioning, counters, conditions, pause, deletion, crashes and silence."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from fleetwake.errors import TerminalError
+from fleetwake.kind import CONNECTION, Change, Workload
+from fleetwake.kube.pki import generate_key, self_signed_ca
+from fleetwake.plan import Apply, Create, Delete, Patch, SecretInputs
+from schemas.api.core.v1beta2.cluster import Cluster
+from schemas.api.core.v1beta2.shared import APIEndpoint
+from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from services.reconcilers.kinds.cluster import KIND
+from services.reconcilers.kinds.kubeconfig import kubeconfig_value
+from tests.decide.machine_world import CLUSTER, CORE, condition, control_plane, ref, stored
+from tests.decide.world import NOW, FakeView, Json, plan_writes
+
+FINALIZER = "cluster.cluster.x-k8s.io"
+OWNED = [{"apiVersion": CORE, "kind": "Cluster", "name": "demo", "uid": "uid-Cluster-demo"}]
+
+
+def cluster(*, spec: Json | None = None, **metadata: Any) -> Json:
+    found = {"infrastructureRef": ref("FooCluster", "demo"), "controlPlaneRef": ref("FooControlPlane", "demo", "controlplane.example.org")}
+    meta = {"name": "demo", "namespace": "default"} | metadata
+    return {"apiVersion": CORE, "kind": "Cluster", "metadata": meta, "spec": found if spec is None else spec}
+
+
+def infra(*, done: bool = True, **metadata: Any) -> Json:
+    found = {"initialization": {"provisioned": True}, "failureDomains": [{"name": "fd1", "controlPlane": True}]} if done else {}
+    meta = {"name": "demo", "namespace": "default", "finalizers": ["foo.example.org"]} | metadata
+    spec = {"controlPlaneEndpoint": {"host": "1.2.3.4", "port": 6443}} if done else {}
+    return {"apiVersion": "infrastructure.example.org/v1", "kind": "FooCluster", "metadata": meta, "spec": spec, "status": found}
+
+
+def initialized(**status: Any) -> Json:
+    found = control_plane(finalizers=["foo.example.org"])
+    return found | {"status": {"initialization": {"controlPlaneInitialized": True}} | status}
+
+
+def member(kind: str, name: str, *, spec: Json | None = None, status: Json | None = None, **metadata: Any) -> Json:
+    """A Machine, MachineSet, MachineDeployment or MachinePool of the cluster."""
+    machine = {"clusterName": "demo", "bootstrap": {"dataSecretName": "x"}, "infrastructureRef": ref("FooMachine", name), "version": "v1.35.0"}
+    own: Json = {"clusterName": "demo", "selector": {}, "template": {"spec": machine}}
+    base = machine if kind == "Machine" else own
+    meta = {"name": name, "namespace": "default"} | metadata
+    return {"apiVersion": CORE, "kind": kind, "metadata": meta, "spec": base | (spec or {}), "status": status or {}}
+
+
+def told(*conditions: tuple[str, str, str]) -> list[Json]:
+    """Conditions by (type, status, message)."""
+    return [
+        {"type": type_, "status": status, "reason": "Because", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for type_, status, message in conditions
+    ]
+
+
+CONTROL_PLANE_LABEL = {"cluster.x-k8s.io/control-plane": ""}
+CONNECTED = {CLUSTER: Workload(connected=True, last_probe_success=NOW, first_connected=NOW, watch_synced=True)}
+
+
+def of_cluster(view: FakeView) -> Json:
+    return stored(view, "Cluster", "demo")
+
+
+def test_one_run_does_everything() -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    first, second = view.settle(KIND, "default", "demo")
+    assert [type(step) for step in plan_writes(first)] == [Patch, Patch, Patch, Apply]
+    assert not second.writes and second.requeue_after is None
+    found = of_cluster(view)
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+    assert found["spec"]["controlPlaneEndpoint"] == {"host": "1.2.3.4", "port": 6443}
+    assert found["status"]["initialization"] == {"infrastructureProvisioned": True, "controlPlaneInitialized": True}
+    assert found["status"]["failureDomains"] == [{"name": "fd1", "controlPlane": True}]
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"] == 2
+    assert found["status"]["phase"] == "Provisioned"
+    for obj in (stored(view, "FooCluster", "demo"), stored(view, "FooControlPlane", "demo")):
+        assert obj["metadata"]["ownerReferences"] == OWNED
+        assert obj["metadata"]["labels"] == {"cluster.x-k8s.io/cluster-name": "demo"}
+    assert condition(view, "Available", kind="Cluster", name="demo")["status"] == "True"
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_crash_after_any_step_is_repaired(writes: int) -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    whole = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    view.run(KIND, "default", "demo", limit=writes)
+    view.settle(KIND, "default", "demo")
+    whole.settle(KIND, "default", "demo")
+    status = of_cluster(view)["status"]
+    assert status == of_cluster(whole)["status"]
+    assert stored(view, "FooCluster", "demo")["metadata"]["ownerReferences"] == OWNED
+
+
+def test_topology_makes_the_reference_a_controller() -> None:
+    spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
+    view = FakeView([cluster(spec=spec), infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    (owner,) = stored(view, "FooCluster", "demo")["metadata"]["ownerReferences"]
+    assert owner["controller"] is True
+
+
+@pytest.mark.parametrize(
+    ("objects", "type_", "status", "reason", "message"),
+    [
+        pytest.param([initialized()], "InfrastructureReady", "False", "ObjectDoesNotExist", "FooCluster does not exist", id="infra-missing"),
+        pytest.param(
+            [infra(done=False)], "InfrastructureReady", "False", "NotReady", "FooCluster status.initialization.provisioned is false", id="infra-not-ready"
+        ),
+        pytest.param([infra()], "InfrastructureReady", "True", "Ready", "", id="infra-fallback"),
+        pytest.param(
+            [infra() | {"status": {"initialization": {"provisioned": True}, "conditions": told(("Ready", "False", "no disk"))}}],
+            "InfrastructureReady",
+            "False",
+            "Because",
+            "no disk",
+            id="infra-mirrored",
+        ),
+        pytest.param(
+            [infra() | {"status": {"initialization": {"provisioned": True}, "conditions": [{"type": "Ready", "status": "True"}]}}],
+            "InfrastructureReady",
+            "True",
+            "Ready",
+            "",
+            id="legacy-condition-without-reason",
+        ),
+        pytest.param([], "ControlPlaneInitialized", "Unknown", "ObjectDoesNotExist", "FooControlPlane does not exist", id="cp-missing"),
+        pytest.param([control_plane()], "ControlPlaneInitialized", "False", "NotInitialized", "Control plane not yet initialized", id="cp-starting"),
+        pytest.param([initialized()], "ControlPlaneInitialized", "True", "Initialized", "", id="cp-initialized"),
+        pytest.param(
+            [initialized(conditions=told(("Available", "False", "etcd"))), infra()], "ControlPlaneAvailable", "False", "Because", "etcd", id="cp-mirror"
+        ),
+        pytest.param([], "WorkersAvailable", "True", "NoWorkers", "", id="no-workers"),
+        pytest.param(
+            [member("MachineDeployment", "md", status={"conditions": told(("Available", "False", "1 of 2"))})],
+            "WorkersAvailable",
+            "False",
+            "NotAvailable",
+            "* MachineDeployment md: 1 of 2",
+            id="workers-not-available",
+        ),
+        pytest.param([member("MachinePool", "mp")], "WorkersAvailable", "True", "NoWorkers", "", id="pools-need-not-report"),
+        pytest.param(
+            [member("Machine", "cp", labels=CONTROL_PLANE_LABEL, status={"conditions": told(("Ready", "False", "boom"))})],
+            "ControlPlaneMachinesReady",
+            "False",
+            "NotReady",
+            "* Machine cp: boom",
+            id="cp-machines",
+        ),
+        pytest.param([], "WorkerMachinesReady", "True", "NoReplicas", "", id="no-machines"),
+        pytest.param(
+            [member("Machine", "w")],
+            "WorkerMachinesUpToDate",
+            "Unknown",
+            "UpToDateUnknown",
+            "* Machine w: Condition UpToDate not yet reported",
+            id="uptodate-old",
+        ),
+        pytest.param(
+            [member("Machine", "w", creationTimestamp="2026-01-02T03:04:00Z")], "WorkerMachinesUpToDate", "True", "NoReplicas", "", id="uptodate-young"
+        ),
+        pytest.param(
+            [initialized(conditions=told(("ScalingUp", "True", "0 to 1")))], "ScalingUp", "True", "ScalingUp", "* FooControlPlane demo: 0 to 1", id="scaling-up"
+        ),
+        pytest.param([initialized()], "ScalingUp", "False", "NotScalingUp", "", id="cp-need-not-report-scaling"),
+        pytest.param(
+            [member("MachineDeployment", "md")],
+            "RollingOut",
+            "Unknown",
+            "RollingOutUnknown",
+            "* MachineDeployment md: Condition RollingOut not yet reported",
+            id="rolling-out-unknown",
+        ),
+        pytest.param(
+            [member("Machine", "w", status={"conditions": told(("HealthCheckSucceeded", "False", "x"), ("OwnerRemediated", "False", "Machine deletion"))})],
+            "Remediating",
+            "True",
+            "Remediating",
+            "* Machine w: Machine deletion",
+            id="remediating",
+        ),
+        pytest.param(
+            [member("Machine", f"w{i}", status={"conditions": told(("HealthCheckSucceeded", "False", "x"))}) for i in range(5)],
+            "Remediating",
+            "False",
+            "NotRemediating",
+            "Machines w0, w1, w2, ... (2 more) are not healthy (not to be remediated)",
+            id="unhealthy-not-remediated",
+        ),
+        pytest.param([], "Deleting", "False", "NotDeleting", "", id="not-deleting"),
+    ],
+)
+def test_conditions(objects: list[Json], type_: str, status: str, reason: str, message: str) -> None:
+    view = FakeView([cluster(), *objects], workloads=CONNECTED)
+    view.run(KIND, "default", "demo")
+    found = condition(view, type_, kind="Cluster", name="demo")
+    assert (found["status"], found["reason"], found["message"]) == (status, reason, message)
+
+
+@pytest.mark.parametrize(
+    ("workload", "status", "message", "wait"),
+    [
+        pytest.param(Workload(), "False", "Remote connection not established yet", None, id="never-tried"),
+        pytest.param(Workload(consecutive_failures=5), "False", "Remote connection probe failed", None, id="tried-in-vain"),
+        pytest.param(Workload(connected=True, last_probe_success=NOW), "True", "", None, id="well"),
+        pytest.param(Workload(last_probe_success=NOW - timedelta(seconds=50), consecutive_failures=5), "True", "", 1, id="failing-within-grace"),
+        pytest.param(
+            Workload(last_probe_success=NOW - timedelta(seconds=51), consecutive_failures=5),
+            "False",
+            "Remote connection probe failed, probe last succeeded at 2026-01-02T03:03:14Z",
+            None,
+            id="grace-over",
+        ),
+    ],
+)
+def test_remote_connection_probe(workload: Workload, status: str, message: str, wait: int | None) -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads={CLUSTER: workload})
+    plan = view.run(KIND, "default", "demo")
+    found = condition(view, "RemoteConnectionProbe", kind="Cluster", name="demo")
+    assert (found["status"], found["message"]) == (status, message)
+    assert plan.requeue_after == (timedelta(seconds=wait) if wait is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [("InfrastructureReady", "False"), ("ControlPlaneAvailable", "False"), ("ControlPlaneInitialized", "Unknown")],
+)
+def test_a_topology_without_objects_yet_is_waited_for(type_: str, status: str) -> None:
+    view = FakeView([cluster(spec={"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}})], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    found = condition(view, type_, kind="Cluster", name="demo")
+    assert (found["status"], found["reason"], found["message"]) == (status, "ObjectDoesNotExist", "Waiting for cluster topology to be reconciled")
+    assert of_cluster(view)["status"]["phase"] == "Pending"
+    assert condition(view, "Available", kind="Cluster", name="demo")["message"].endswith("* TopologyReconciled: Condition not yet reported")
+
+
+@pytest.mark.parametrize(
+    ("reason", "available"),
+    [pytest.param("ControlPlaneUpgradePending", "True", id="waiting-is-no-issue"), pytest.param("ReconcileFailed", "False", id="failing-is")],
+)
+def test_topology_reconciled_in_available(reason: str, available: str) -> None:
+    topology = told(("TopologyReconciled", "False", "m"))[0] | {"reason": reason}
+    spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
+    view = FakeView([cluster(spec=spec) | {"status": {"conditions": [topology]}}, infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    assert condition(view, "Available", kind="Cluster", name="demo")["status"] == available
+
+
+def test_gates_of_the_class_count_where_the_cluster_has_none() -> None:
+    spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
+    template = {"templateRef": {"apiVersion": "x.example.org/v1", "kind": "T", "name": "t"}}
+    found: Json = {"apiVersion": CORE, "kind": "ClusterClass", "metadata": {"name": "c", "namespace": "default"}}
+    found["spec"] = {"infrastructure": template, "controlPlane": template, "availabilityGates": [{"conditionType": "Gate"}]}
+    stored_conditions = told(("TopologyReconciled", "True", ""), ("Gate", "False", "shut"))
+    view = FakeView([cluster(spec=spec) | {"status": {"conditions": stored_conditions}}, found, infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    assert condition(view, "Available", kind="Cluster", name="demo")["message"] == "* Gate: shut"
+    changed = found | {"spec": found["spec"] | {"availabilityGates": []}}
+    assert [key.name for key in woken(view, change(found, changed))] == ["demo"]
+    assert woken(view, change(found, found | {"metadata": found["metadata"] | {"labels": {"a": "b"}}})) == []
+
+
+def test_without_infrastructure_and_provider_there_is_nothing_to_mirror() -> None:
+    view = FakeView([cluster(spec={"controlPlaneEndpoint": {"host": "h", "port": 1}})], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    assert condition(view, "InfrastructureReady", kind="Cluster", name="demo")["status"] == "True"
+    assert condition(view, "ControlPlaneAvailable", kind="Cluster", name="demo")["reason"] == "NotAvailable"
+    assert condition(view, "ControlPlaneInitialized", kind="Cluster", name="demo")["message"].startswith("Waiting for the first control plane machine")
+
+
+def test_secrets_wake_only_a_cluster_that_makes_its_kubeconfig() -> None:
+    def secret(name: str) -> Change:
+        return change(None, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}})
+
+    assert woken(FakeView([cluster()]), secret("demo-ca")) == []
+    alone = FakeView([cluster(spec={"infrastructureRef": ref("FooCluster", "demo")})])
+    assert [key.name for key in woken(alone, secret("demo-ca"))] == ["demo"]
+    assert woken(alone, secret("demo-etcd")) == []
+
+
+def test_standalone_control_plane_machines_go_with_the_workers() -> None:
+    owned = member("Machine", "cp", labels=CONTROL_PLANE_LABEL, ownerReferences=OWNED, finalizers=["x"])
+    view = FakeView([cluster(spec={"infrastructureRef": ref("FooCluster", "demo")}, **DELETED), owned, infra()], workloads=CONNECTED)
+    assert [step.key.name for step in plan_writes(view.run(KIND, "default", "demo")) if isinstance(step, Delete)] == ["cp"]
+    assert condition(view, "Deleting", kind="Cluster", name="demo")["message"] == "* Control plane Machines: cp"
+
+
+def test_a_missing_ca_is_looked_for_again() -> None:
+    spec = {"infrastructureRef": ref("FooCluster", "demo"), "controlPlaneEndpoint": {"host": "1.2.3.4", "port": 6443}}
+    view = FakeView([cluster(spec=spec), infra()], workloads=CONNECTED)
+    assert view.run(KIND, "default", "demo").requeue_after == timedelta(seconds=30)
+
+
+def test_a_restarted_worker_keeps_what_was_told_of_the_connection() -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    view.workloads = {}
+    assert not view.run(KIND, "default", "demo").writes
+
+
+def test_latches_and_endpoint_never_fall_back() -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    stored(view, "FooCluster", "demo")["status"] = {"initialization": {"provisioned": False}}
+    stored(view, "FooCluster", "demo")["spec"] = {"controlPlaneEndpoint": {"host": "9.9.9.9", "port": 1}}
+    stored(view, "FooControlPlane", "demo")["status"] = {}
+    view.settle(KIND, "default", "demo")
+    assert of_cluster(view)["status"]["initialization"] == {"infrastructureProvisioned": True, "controlPlaneInitialized": True}
+    assert of_cluster(view)["spec"]["controlPlaneEndpoint"]["host"] == "1.2.3.4"
+    del view.store[ObjectKey("infrastructure.example.org", "FooCluster", "default", "demo")]
+    plan = view.run(KIND, "default", "demo")
+    assert plan.requeue_after == timedelta(seconds=30)
+    found = condition(view, "InfrastructureReady", kind="Cluster", name="demo")
+    assert (found["reason"], found["message"]) == ("ObjectDeleted", "FooCluster has been deleted while the cluster still exists")
+
+
+def test_counters_sum_over_everything_that_makes_workers() -> None:
+    counters = {"replicas": 2, "readyReplicas": 1, "availableReplicas": 1, "upToDateReplicas": 0, "versions": [{"version": "v1.35.0", "replicas": 2}]}
+    view = FakeView(
+        [
+            cluster(),
+            infra(),
+            initialized(replicas=3, readyReplicas=2, versions=[{"version": "v1.34.0", "replicas": 1}, {"version": "v1.35.0", "replicas": 2}]),
+            member("MachineDeployment", "md", spec={"replicas": 2}, status=counters),
+            member("MachineSet", "of-md", spec={"replicas": 2}, status=counters),
+            member("MachineSet", "alone", spec={"replicas": 1}, status={"replicas": 1}, ownerReferences=OWNED),
+            member("Machine", "single", status={"conditions": told(("Ready", "True", ""))}, ownerReferences=OWNED),
+        ],
+        workloads=CONNECTED,
+    )
+    view.settle(KIND, "default", "demo")
+    status = of_cluster(view)["status"]
+    assert status["workers"] == {
+        "desiredReplicas": 4,
+        "replicas": 4,
+        "readyReplicas": 2,
+        "availableReplicas": 1,
+        "upToDateReplicas": 0,
+        "versions": [{"version": "v1.35.0", "replicas": 3}],
+    }
+    assert status["controlPlane"] == {
+        "desiredReplicas": 1,
+        "replicas": 3,
+        "readyReplicas": 2,
+        "versions": [{"version": "v1.34.0", "replicas": 1}, {"version": "v1.35.0", "replicas": 2}],
+    }
+
+
+def test_without_a_provider_the_machines_are_the_control_plane() -> None:
+    machine = member("Machine", "cp", labels=CONTROL_PLANE_LABEL, status={"nodeRef": {"name": "cp"}})
+    endpoint = {"host": "1.2.3.4", "port": 6443}
+    objects = [cluster(spec={"infrastructureRef": ref("FooCluster", "demo"), "controlPlaneEndpoint": endpoint}), infra(), machine]
+    view = FakeView(objects, workloads=CONNECTED)
+    view.run(KIND, "default", "demo")
+    assert of_cluster(view)["status"]["controlPlane"]["desiredReplicas"] == 1
+    assert of_cluster(view)["status"]["initialization"]["controlPlaneInitialized"] is True
+    view.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-ca", "namespace": "default"}})
+    (step,) = [step for step in plan_writes(view.run(KIND, "default", "demo")) if isinstance(step, Create)]
+    assert (step.key.name, step.body["type"]) == ("demo-kubeconfig", "cluster.x-k8s.io/secret")
+    assert step.body["metadata"]["ownerReferences"] == OWNED
+    assert not view.run(KIND, "default", "demo").writes
+
+
+def test_the_kubeconfig_is_signed_by_the_clusters_ca() -> None:
+    ca = self_signed_ca("kubernetes", generate_key("ECDSA-P256"), now=NOW)
+    key = ObjectKey("", "Secret", "default", "demo-ca")
+    computed = kubeconfig_value(ClusterKey("default", "demo"), APIEndpoint(host="fd00::1", port=6443))
+    inputs = SecretInputs({key: {"tls.crt": ca.cert_pem, "tls.key": ca.key_pem}}, (generate_key("ECDSA-P256"),), NOW)
+    found = yaml.safe_load(computed.render(inputs))
+    assert found["clusters"][0]["cluster"]["server"] == "https://[fd00::1]:6443"
+    assert found["current-context"] == "demo-admin@demo"
+    assert computed.secrets == (key,)
+    with pytest.raises(TerminalError, match="default/demo-ca"):
+        computed.render(SecretInputs({}, inputs.private_keys, NOW))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"spec": {"paused": True}}, "Cluster spec.paused is set to true", id="spec"),
+        pytest.param({"annotations": {"cluster.x-k8s.io/paused": "false"}}, "Cluster has the cluster.x-k8s.io/paused annotation", id="any-annotation"),
+    ],
+)
+def test_pause_writes_its_condition_once_and_nothing_else(changes: Json, message: str) -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    before = dict(of_cluster(view)["status"])
+    found = of_cluster(view)
+    found["spec"].update(changes.get("spec", {}))
+    found["metadata"]["annotations"] = changes.get("annotations", {})
+    found["metadata"]["finalizers"] = []
+    assert [type(step) for step in plan_writes(view.run(KIND, "default", "demo"))] == [Apply]
+    found["metadata"]["generation"] += 1
+    assert not view.run(KIND, "default", "demo").writes
+    after = dict(of_cluster(view)["status"])
+    paused = condition(view, "Paused", kind="Cluster", name="demo")
+    assert (paused["status"], paused["message"]) == ("True", message)
+    kept = [one for one in after.pop("conditions") if one["type"] != "Paused"]
+    assert kept == [one for one in before.pop("conditions") if one["type"] != "Paused"]
+    assert after == before
+
+
+DELETED = {"deletionTimestamp": "2026-01-02T03:00:00Z", "finalizers": [FINALIZER]}
+
+
+def test_deletion_takes_workers_then_control_plane_then_infrastructure() -> None:
+    view = FakeView(
+        [
+            cluster(**DELETED),
+            infra(),
+            initialized(),
+            member("MachineDeployment", "md", ownerReferences=OWNED, finalizers=["x"]),
+            member("MachineSet", "ms", finalizers=["x"]),
+            member("Machine", "w", finalizers=["x"]),
+            member("Machine", "cp", labels=CONTROL_PLANE_LABEL, ownerReferences=OWNED, finalizers=["x"]),
+        ],
+        workloads=CONNECTED,
+    )
+
+    def deletes() -> list[str]:
+        return [step.key.kind for step in plan_writes(view.run(KIND, "default", "demo")) if isinstance(step, Delete)]
+
+    assert deletes() == ["MachineDeployment"]
+    found = condition(view, "Deleting", kind="Cluster", name="demo")
+    assert (found["reason"], found["message"]) == (
+        "WaitingForWorkersDeletion",
+        "* MachineDeployments: md\n* MachineSets: ms\n* Worker Machines: w",
+    )
+    assert deletes() == []
+    for kind, name in (("MachineDeployment", "md"), ("MachineSet", "ms"), ("Machine", "w")):
+        del view.store[ObjectKey("cluster.x-k8s.io", kind, "default", name)]
+    assert deletes() == ["FooControlPlane"]
+    assert condition(view, "Deleting", kind="Cluster", name="demo")["message"] == "Waiting for FooControlPlane to be deleted"
+    assert deletes() == []
+    del view.store[ObjectKey("controlplane.example.org", "FooControlPlane", "default", "demo")]
+    assert deletes() == ["FooCluster"]
+    assert condition(view, "Available", kind="Cluster", name="demo")["status"] == "False"
+    del view.store[ObjectKey("infrastructure.example.org", "FooCluster", "default", "demo")]
+    last = view.run(KIND, "default", "demo")
+    assert last.rests_on_absence and [type(step) for step in last.steps] == [Patch]
+    assert ObjectKey("cluster.x-k8s.io", "Cluster", "default", "demo") not in view.store
+
+
+def test_a_kind_without_contract_label_is_told_and_never_taken_for_gone() -> None:
+    view = FakeView([cluster(**DELETED), infra()], unknown_kinds=frozenset({GroupKind("infrastructure.example.org", "FooCluster")}))
+    plan = view.run(KIND, "default", "demo")
+    assert not [step for step in plan.steps if isinstance(step, Patch)]
+    assert condition(view, "InfrastructureReady", kind="Cluster", name="demo")["reason"] == "InternalError"
+
+
+def test_availability_gates_of_the_cluster_count() -> None:
+    spec = cluster()["spec"] | {"availabilityGates": [{"conditionType": "Broken", "polarity": "Negative"}]}
+    view = FakeView([cluster(spec=spec) | {"status": {"conditions": told(("Broken", "True", "yes"))}}, infra(), initialized()], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    assert condition(view, "Available", kind="Cluster", name="demo")["message"] == "* Broken: yes"
+
+
+# --- what wakes a Cluster
+
+
+def change(before: Json | None, after: Json | None) -> Change:
+    state = after or before or {}
+    key = ObjectKey(str(state["apiVersion"]).rpartition("/")[0], state["kind"], "default", state["metadata"]["name"])
+    return Change(key, ClusterKey("default", "demo"), before, after)
+
+
+def woken(view: FakeView, happened: Change) -> list[ObjectKey]:
+    kind = happened.key.group_kind
+    named = [watch for watch in KIND.watches if watch.source == kind]
+    fitting = named or [watch for watch in KIND.watches if watch.source.kind == "*"]
+    return [key for watch in fitting if watch.matters(happened) for key in watch.concerns(happened, view)]
+
+
+def test_own_status_writes_wake_nobody() -> None:
+    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
+    view.run(KIND, "default", "demo", limit=3)
+    before = dict(of_cluster(view))
+    view.run(KIND, "default", "demo")
+    assert not KIND.own(change(before, of_cluster(view)))
+    foreign = of_cluster(view) | {"status": {"conditions": told(("TopologyReconciled", "True", ""))}}
+    assert KIND.own(change(of_cluster(view), foreign))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wakes"),
+    [
+        pytest.param(infra(done=False), infra(), True, id="infra-reports"),
+        pytest.param(infra(), infra(annotations={"a": "b"}), False, id="infra-annotation"),
+        pytest.param(None, infra(name="other"), False, id="unrelated-provider-object"),
+        pytest.param(None, member("Machine", "w"), True, id="machine-new"),
+        pytest.param(
+            member("Machine", "w"), member("Machine", "w", status={"conditions": told(("NodeReady", "True", ""))}), False, id="machine-condition-not-read"
+        ),
+        pytest.param(member("Machine", "w"), member("Machine", "w", status={"conditions": told(("Ready", "True", ""))}), True, id="machine-ready"),
+        pytest.param(
+            member("Machine", "w", status={"conditions": told(("Ready", "False", "one thing"))}),
+            member("Machine", "w", status={"conditions": told(("Ready", "False", "another"))}),
+            False,
+            id="machine-says-the-same-in-other-words",
+        ),
+        pytest.param(initialized(), initialized(conditions=told(("Available", "True", ""))), True, id="control-plane-available"),
+        pytest.param(initialized(replicas=1), initialized(replicas=2), True, id="control-plane-counter"),
+        pytest.param(
+            initialized(conditions=told(("Available", "False", "a"))),
+            initialized(conditions=told(("Available", "False", "b"))),
+            False,
+            id="control-plane-words",
+        ),
+        pytest.param(member("MachineSet", "s"), member("MachineSet", "s", spec={"replicas": 3}), True, id="set-scaled"),
+    ],
+)
+def test_watches(before: Json | None, after: Json | None, wakes: bool) -> None:
+    view = FakeView([cluster()])
+    assert woken(view, change(before, after)) == ([ObjectKey(Cluster.GROUP, "Cluster", "default", "demo")] if wakes else [])
+
+
+def test_repeated_words_are_looked_at_again() -> None:
+    machine = member("Machine", "w", status={"conditions": told(("Ready", "False", "one thing"), ("UpToDate", "True", ""))})
+    view = FakeView([cluster(), infra(), initialized(), machine], workloads=CONNECTED)
+    assert view.run(KIND, "default", "demo").requeue_after == timedelta(seconds=10)
+    stored(view, "Machine", "w")["status"]["conditions"] = told(("Ready", "False", "another"), ("UpToDate", "True", ""))
+    view.later(10)
+    view.run(KIND, "default", "demo")
+    assert condition(view, "WorkerMachinesReady", kind="Cluster", name="demo")["message"] == "* Machine w: another"
+    stored(view, "Machine", "w")["status"]["conditions"] = told(("Ready", "True", ""), ("UpToDate", "True", ""))
+    assert view.run(KIND, "default", "demo").requeue_after is None
+
+
+def test_every_event_of_the_connection_wakes_its_cluster() -> None:
+    watch = next(watch for watch in KIND.watches if watch.source == CONNECTION)
+    told = Change(ObjectKey("fleetwake", "Connection", "default", "demo"), ClusterKey("default", "demo"), None, {"event": "disconnected", "connected": False})
+    assert watch.matters(told)
+    assert list(watch.concerns(told, FakeView())) == [ObjectKey(Cluster.GROUP, "Cluster", "default", "demo")]

@@ -1,0 +1,75 @@
+"""Raw requests to the API server from many threads: what the tests read and what the recorder follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from kubernetes import client, config
+
+CONNECTIONS_MAX = 40
+REQUEST_LIMIT_S = 20.0
+WATCH_SILENCE_LIMIT_S = 330.0
+
+PATHS = {
+    "Cluster": "/apis/cluster.x-k8s.io/v1beta2/clusters",
+    "MachineDeployment": "/apis/cluster.x-k8s.io/v1beta2/machinedeployments",
+    "MachineSet": "/apis/cluster.x-k8s.io/v1beta2/machinesets",
+    "Machine": "/apis/cluster.x-k8s.io/v1beta2/machines",
+    "KubeadmControlPlane": "/apis/controlplane.cluster.x-k8s.io/v1beta2/kubeadmcontrolplanes",
+    "KubeadmConfig": "/apis/bootstrap.cluster.x-k8s.io/v1beta2/kubeadmconfigs",
+    "KubeadmConfigTemplate": "/apis/bootstrap.cluster.x-k8s.io/v1beta2/kubeadmconfigtemplates",
+    "DevCluster": "/apis/infrastructure.cluster.x-k8s.io/v1beta2/devclusters",
+    "DevMachine": "/apis/infrastructure.cluster.x-k8s.io/v1beta2/devmachines",
+    "DevMachineTemplate": "/apis/infrastructure.cluster.x-k8s.io/v1beta2/devmachinetemplates",
+    "Secret": "/api/v1/secrets",
+    "ConfigMap": "/api/v1/configmaps",
+}
+"""Collections over all namespaces, by kind."""
+
+
+class Answer(Exception):
+    """The API server answered with a status of 400 or more."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Api:
+    """One API server as the admin of a kubeconfig sees it. Threads may share it."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        configuration = client.Configuration()
+        config.load_kube_config(kubeconfig, client_configuration=configuration)
+        configuration.connection_pool_maxsize = CONNECTIONS_MAX
+        self._pool = client.ApiClient(configuration).rest_client.pool_manager
+        self._root = configuration.host.rstrip("/")
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        """Read one object or collection.
+
+        Raises:
+            Answer: it was refused.
+            OSError: no connection (urllib3's errors descend from it or from HTTPError).
+        """
+        response = self._pool.request("GET", f"{self._root}{path}?{urlencode(query)}", timeout=REQUEST_LIMIT_S, retries=False)
+        if response.status >= 400:
+            raise Answer(response.status, response.data.decode(errors="replace")[:300])
+        return dict(json.loads(response.data))
+
+    def watch(self, path: str, resource_version: str) -> Iterator[dict[str, Any]]:
+        """Follow a collection from a resourceVersion on, until the server ends the stream."""
+        query = urlencode({"watch": "1", "resourceVersion": resource_version, "allowWatchBookmarks": "true"})
+        response = self._pool.request("GET", f"{self._root}{path}?{query}", preload_content=False, timeout=WATCH_SILENCE_LIMIT_S, retries=False)
+        try:
+            if response.status >= 400:
+                raise Answer(response.status, response.data.decode(errors="replace")[:300])
+            rest = b""
+            while block := response.read1():
+                *lines, rest = (rest + block).split(b"\n")
+                yield from (json.loads(line) for line in lines if line)
+        finally:
+            response.close()

@@ -1,0 +1,82 @@
+"""The rules of a history find what breaks them, and nothing in a history that keeps them. Needs no servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.invariants import violations
+from tests.e2e.recorder import Name, Seen
+
+NAMESPACE = "default"
+DEPLOYMENT = ("MachineDeployment", "md")
+SET, OTHER_SET = ("MachineSet", "ms-1"), ("MachineSet", "ms-2")
+PLANE = ("KubeadmControlPlane", "kcp")
+
+
+class Story:
+    """Events one second apart."""
+
+    def __init__(self) -> None:
+        self.events: list[Seen] = []
+
+    def tell(self, kind: str, name: str, owner: tuple[str, str] | None = None, *, replicas: int | None = None, **marks: Any) -> Story:
+        """One event: ``available``, ``joined`` and ``deleting`` mark a Machine, ``gone`` ends any object."""
+        metadata: dict[str, Any] = {"name": name, "namespace": NAMESPACE}
+        if owner:
+            metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
+        if marks.get("deleting"):
+            metadata["deletionTimestamp"] = "now"
+        status: dict[str, Any] = {"nodeRef": {"name": name}} if marks.get("joined") else {}
+        status["conditions"] = [{"type": "Available", "status": str(bool(marks.get("available"))), "reason": "Told"}]
+        value = {"metadata": metadata, "spec": {} if replicas is None else {"replicas": replicas}, "status": status}
+        number = len(self.events)
+        self.events.append(Seen(number, bool(marks.get("gone")), Name(kind, NAMESPACE, name), value, 10.0 * number))
+        return self
+
+
+def _workers(replicas: int) -> Story:
+    return Story().tell(*DEPLOYMENT, replicas=replicas).tell(*SET, DEPLOYMENT, replicas=replicas)
+
+
+def _rolling() -> Story:
+    """One of one is available, and its successor was made."""
+    story = _workers(1).tell("Machine", "old", SET).tell("Machine", "old", SET, available=True)
+    return story.tell(*OTHER_SET, DEPLOYMENT, replicas=1).tell("Machine", "new", OTHER_SET)
+
+
+def _plane() -> Story:
+    return Story().tell(*PLANE, replicas=3).tell("Machine", "first", PLANE)
+
+
+@pytest.mark.parametrize(
+    ("story", "words"),
+    [
+        pytest.param(_workers(1).tell("Machine", "a", SET).tell("Machine", "b", SET), "asked for 1", id="two Machines in one slot"),
+        pytest.param(_rolling().tell(*SET, DEPLOYMENT, replicas=2).tell("Machine", "third", SET), "at most 2", id="more than the surge"),
+        pytest.param(_rolling().tell("Machine", "old", SET, available=True, deleting=True), "at least 1", id="fewer available than due"),
+        pytest.param(_plane().tell("Machine", "second", PLANE), "is created while first", id="two control planes at once"),
+        pytest.param(
+            _plane().tell("Machine", "first", PLANE, joined=True).tell("Machine", "second", PLANE).tell("Machine", "first", PLANE, joined=True, deleting=True),
+            "is deleted while second",
+            id="a control plane deleted while another joins",
+        ),
+    ],
+)
+def test_a_broken_rule_is_found(story: Story, words: str) -> None:
+    found = violations(story.events)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        pytest.param(_rolling().tell("Machine", "new", OTHER_SET, available=True).tell("Machine", "old", SET, deleting=True), id="a rollout"),
+        pytest.param(_workers(2).tell("Machine", "a", SET).tell("Machine", "a", SET, deleting=True).tell("Machine", "b", SET), id="one replaced while it goes"),
+        pytest.param(_plane().tell("Machine", "first", PLANE, joined=True).tell("Machine", "second", PLANE), id="control planes in turn"),
+    ],
+)
+def test_a_kept_rule_is_not_complained_of(story: Story) -> None:
+    assert violations(story.events) == []

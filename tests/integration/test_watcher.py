@@ -1,0 +1,492 @@
+"""The watcher against a real Kafka and a real API server: what the topics say is what the API server says, whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from fleetwake.cli import schemas as commands
+from fleetwake.errors import TerminalError, UnavailableError
+from fleetwake.kube import config
+from fleetwake.kube.client import MERGE_PATCH, ApiClient, raise_for, resource_path
+from fleetwake.rig import Rig
+from fleetwake.rig.records import Endpoints
+from fleetwake.settings import Settings
+from fleetwake.stream.partition import partition_of
+from fleetwake.stream.topics import TopicAdmin
+from schemas.api import registry
+from schemas.keys import ObjectKey
+from schemas.records import ADDED, DELETED, MODIFIED, MOVED, ObjectRecord, Version
+from schemas.topics import MESSAGE_BYTES_MAX
+from services.watcher.app import Watcher
+
+pytestmark = [pytest.mark.kafka, pytest.mark.apiserver]
+
+PARTITIONS = 6
+LIMIT_SECONDS = 40.0
+CORE = "cluster.x-k8s.io/v1beta2"
+LABEL = "cluster.x-k8s.io/cluster-name"
+
+Start = Callable[..., Awaitable[Watcher]]
+Stop = Callable[[Watcher], Awaitable[None]]
+
+
+class Tail:
+    """What a consumer of the topics sees: every record with its place, in the order of arrival."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, settings: Settings) -> None:
+        self._consumer, self._settings = consumer, settings
+        self.records: list[tuple[str, int, ObjectRecord]] = []
+        self.raw: list[bytes] = []
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Read on until ``done`` says so."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not done():
+                record = await self._consumer.getone()
+                topic = record.topic.removeprefix(f"{self._settings.topic_prefix}.")
+                self.raw.append(b"".join([record.key or b"", record.value or b"", *(value for _, value in record.headers)]))
+                self.records.append((topic, record.partition, ObjectRecord.decode(record.key, record.value, record.headers)))
+
+    async def next(self) -> None:
+        """Read one record more."""
+        count = len(self.records)
+        await self.until(lambda: len(self.records) > count)
+
+    def of(self, name: str) -> list[tuple[str, int, ObjectRecord]]:
+        """The records of objects with that name."""
+        return [found for found in self.records if found[2].key.name == name]
+
+    def types(self, name: str) -> list[str]:
+        """Their types in order; a tombstone is ``-``."""
+        return [record.type if record.value is not None else "-" for _, _, record in self.of(name)]
+
+
+class World:
+    """The API server, the topics of this test, and the watchers that run."""
+
+    def __init__(self, api: ApiClient, endpoints: Endpoints, settings: Settings, namespace: str, stack: AsyncExitStack) -> None:
+        self.api, self.endpoints, self.settings, self.namespace, self._stack = api, endpoints, settings, namespace, stack
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def start(self, **settings: Any) -> Watcher:
+        """Run a watcher in this loop."""
+        chosen = self.settings.model_copy(update=settings)
+        watcher = Watcher(chosen, config.load(f"{self.endpoints.kubeconfig}-watcher"))
+        self._tasks[id(watcher)] = asyncio.create_task(watcher.run())
+        return watcher
+
+    async def stop(self, watcher: Watcher) -> None:
+        """End a watcher as SIGTERM does."""
+        task = self._tasks.pop(id(watcher))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def stop_all(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def tail(self) -> Tail:
+        """A consumer of both topics from their beginning."""
+        topics = self.settings.topics
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=MESSAGE_BYTES_MAX)
+        await consumer.start()
+        self._stack.push_async_callback(consumer.stop)
+        consumer.assign([TopicPartition(topics.shared, 0), *(TopicPartition(topics.objects, number) for number in range(PARTITIONS))])
+        await consumer.seek_to_beginning()
+        return Tail(consumer, self.settings)
+
+    async def produce(self, record: ObjectRecord, partition: int) -> None:
+        """Write a record as a predecessor would, late."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap)
+        await producer.start()
+        try:
+            await producer.send_and_wait(
+                self.settings.topics.objects, key=str(record.key).encode(), value=record.value, partition=partition, headers=record.headers()
+            )
+        finally:
+            await producer.stop()
+
+    async def write(self, method: str, document: Mapping[str, Any], namespace: str = "") -> dict[str, Any]:
+        """Create, patch or delete an object; returns the answer."""
+        group, kind = document["apiVersion"].rpartition("/")[0], document["kind"]
+        plural = {"Secret": "secrets", "ConfigMap": "configmaps", "Widget": "widgets"}.get(kind) or registry.get(group, kind).PLURAL
+        name = "" if method == "POST" else document["metadata"]["name"]
+        path = resource_path(document["apiVersion"], plural, namespace or self.namespace, name)
+        answer = await self.api.request(method, path, body=orjson.dumps(document), content_type=MERGE_PATCH if method == "PATCH" else "application/json")
+        raise_for(answer, f"{method} {kind} {document['metadata']['name']}")
+        return answer.json()
+
+    async def create(self, document: Mapping[str, Any], namespace: str = "") -> dict[str, Any]:
+        return await self.write("POST", document, namespace)
+
+    async def label(self, document: Mapping[str, Any], **labels: str | None) -> None:
+        body = {**{name: document[name] for name in ("apiVersion", "kind")}, "metadata": {"name": document["metadata"]["name"], "labels": labels}}
+        await self.write("PATCH", body)
+
+    async def delete(self, document: Mapping[str, Any]) -> None:
+        group = document["apiVersion"].rpartition("/")[0]
+        path = resource_path(document["apiVersion"], registry.get(group, document["kind"]).PLURAL, self.namespace, document["metadata"]["name"])
+        raise_for(await self.api.request("DELETE", path), "delete")
+
+    def home(self, cluster: str) -> tuple[str, int]:
+        """Where the objects of a cluster of this namespace are."""
+        return ("objects", partition_of(f"{self.namespace}/{cluster}", PARTITIONS))
+
+
+@pytest.fixture
+async def world(rig_endpoints: Endpoints, kube_namespace: str, topic_prefix: str) -> AsyncIterator[World]:
+    settings = Settings(
+        kafka_bootstrap=rig_endpoints.bootstrap_servers,
+        topic_prefix=topic_prefix,
+        partitions=PARTITIONS,
+        namespace=kube_namespace,
+        instance="test",
+        web_bind="127.0.0.1",
+        web_port=0,
+        lease_seconds=2.0,
+        lease_renew_deadline_seconds=1.2,
+        lease_retry_seconds=0.3,
+    )
+
+    def prepare() -> None:
+        with TopicAdmin(settings.kafka_bootstrap) as admin:
+            admin.create(settings.topics.specs(PARTITIONS))
+
+    async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as api, AsyncExitStack() as stack:
+        await commands.apply_definitions(api, commands.definitions())
+        await asyncio.to_thread(prepare)
+        found = World(api, rig_endpoints, settings, kube_namespace, stack)
+        try:
+            yield found
+        finally:
+            await found.stop_all()
+
+
+def cluster(name: str, **metadata: Any) -> dict[str, Any]:
+    reference = {"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "DevCluster", "name": f"{name}-infra"}
+    return {"apiVersion": CORE, "kind": "Cluster", "metadata": {"name": name, **metadata}, "spec": {"infrastructureRef": reference}}
+
+
+def machine(name: str, cluster_name: str, **metadata: Any) -> dict[str, Any]:
+    reference = {"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "DevMachine", "name": name}
+    spec = {"clusterName": cluster_name, "bootstrap": {"dataSecretName": "none"}, "infrastructureRef": reference}
+    return {"apiVersion": CORE, "kind": "Machine", "metadata": {"name": name, "labels": {LABEL: cluster_name}, **metadata}, "spec": spec}
+
+
+def kubeadm_config(name: str, spec: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfig", "metadata": {"name": name, **metadata}, "spec": spec}
+
+
+def owner(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": document["apiVersion"], "kind": document["kind"], "name": document["metadata"]["name"], "uid": document["metadata"]["uid"]}
+
+
+async def test_each_change_is_a_record_in_the_partition_of_its_cluster(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    await world.create(cluster("demo"))
+    created = await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    await world.label(created, color="blue")
+    await tail.until(lambda: len(tail.of("m1")) > 1)
+    await world.delete(created)
+    await tail.until(lambda: "-" in tail.types("m1"))
+
+    assert tail.types("m1") == [ADDED, MODIFIED, DELETED, "-"]
+    assert {(topic, partition) for topic, partition, _ in [*tail.of("m1"), *tail.of("demo")]} == {world.home("demo")}
+    first, second, last, _ = (record for _, _, record in tail.of("m1"))
+    assert first.version < second.version < last.version
+    assert first.cluster == f"{world.namespace}/demo"
+    assert first.actor.manager.startswith("fleetwake-test") and first.actor.operation == "Update"
+    value = orjson.loads(second.value or b"")
+    assert value["metadata"]["labels"]["color"] == "blue" and "managedFields" not in value["metadata"]
+    assert orjson.loads(last.value or b"")["metadata"]["uid"] == created["metadata"]["uid"]
+
+
+async def test_health_and_metrics_tell_who_leads_and_whether_it_is_synced(world: World) -> None:
+    tail = await world.tail()
+    leader = await world.start()
+    await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    async with ApiClient(config.ApiConfig(f"http://{leader.address[0]}:{leader.address[1]}")) as web:
+        assert (await web.request("GET", "/healthz")).status == 200
+        text = (await web.request("GET", "/metrics")).body.decode()
+        ready = await web.request("GET", "/readyz")
+    assert "fleetwake_watcher_leader 1.0" in text and 'fleetwake_drift_total{where="watcher"} 0.0' in text
+    assert 'fleetwake_object_records_total{type="ADDED"}' in text and "fleetwake_watch_produce_seconds_bucket" in text
+    assert ready.body.startswith(b"leader: ready") == (ready.status == 200)
+    await world.stop(leader)
+    async with ApiClient(config.ApiConfig(f"http://{leader.address[0]}:{leader.address[1]}")) as web:
+        with pytest.raises(UnavailableError):
+            await web.request("GET", "/healthz")
+
+
+async def test_a_delete_missed_while_down_ends_in_a_tombstone(world: World) -> None:
+    tail = await world.tail()
+    watcher = await world.start()
+    gone = await world.create(machine("gone", "demo"))
+    await world.create(machine("kept", "demo"))
+    await tail.until(lambda: bool(tail.of("gone") and tail.of("kept")))
+    await world.stop(watcher)
+    await world.delete(gone)
+    await world.start()
+    await tail.until(lambda: "-" in tail.types("gone"))
+    assert tail.types("gone") == [ADDED, DELETED, "-"]
+    assert tail.types("kept") == [ADDED], "what did not change is not written again"
+    assert orjson.loads(tail.of("gone")[1][2].value or b"")["spec"] == gone["spec"]
+
+
+async def test_an_object_of_1_4_megabytes_is_carried_whole(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    commands_ = [f"{number:04d}" + "x" * 9996 for number in range(140)]
+    await world.create(kubeadm_config("large", {"preKubeadmCommands": commands_}, labels={LABEL: "demo"}))
+    await tail.until(lambda: bool(tail.of("large")))
+    assert orjson.loads(tail.of("large")[0][2].value or b"")["spec"]["preKubeadmCommands"] == commands_
+
+
+async def test_other_namespaces_are_not_carried(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    outside = await world.create(machine("outside", "demo"), "default")
+    try:
+        await world.create(machine("inside", "demo"))
+        await tail.until(lambda: bool(tail.of("inside")))
+        assert not tail.of("outside")
+    finally:
+        await world.api.request("DELETE", resource_path(CORE, "machines", "default", outside["metadata"]["name"]))
+
+
+async def test_the_watch_filter_selects_clusters_with_all_they_have(world: World) -> None:
+    tail = await world.tail()
+    await world.start(watch_filter="blue")
+    label = {"cluster.x-k8s.io/watch-filter": "blue"}
+    await world.create(machine("other-m", "other"))
+    await world.create(cluster("other"))
+    await world.create(cluster("chosen", labels=label))
+    await tail.until(lambda: bool(tail.of("chosen")))
+    await world.create(machine("chosen-m", "chosen"))
+    await tail.until(lambda: bool(tail.of("chosen-m")))
+    assert not tail.of("other") and not tail.of("other-m")
+    await world.label(cluster("other"), **label)
+    await tail.until(lambda: bool(tail.of("other") and tail.of("other-m")))
+
+
+async def test_no_secret_value_reaches_the_topics(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    word = "s3cr3t-Word-of-this-test"
+    encoded = base64.b64encode(word.encode()).decode()
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": f'{{"data":{{"value":"{encoded}"}},"x":"{word}"}}'}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": {LABEL: "demo"}, "annotations": applied}, "data": {"value": encoded}}
+    await world.create(secret)
+    token = "abcdef.0123456789abcdef"
+    spec = {
+        "joinConfiguration": {"discovery": {"bootstrapToken": {"token": token, "apiServerEndpoint": "a:1", "unsafeSkipCAVerification": True}}},
+        "users": [{"name": "u", "passwd": word}],
+        "files": [{"path": "/etc/x", "content": word}],
+    }
+    await world.create(kubeadm_config("c", spec, labels={LABEL: "demo"}, annotations=applied))
+    await tail.until(lambda: bool(tail.of("s") and tail.of("c")))
+    for needle in (word, encoded, token):
+        assert not [raw for raw in tail.raw if needle.encode() in raw], needle
+    value = orjson.loads(tail.of("s")[0][2].value or b"")
+    assert value["data"]["value"].startswith("hmac-sha256:")
+
+
+async def test_a_late_record_of_a_frozen_predecessor_is_overwritten(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    created = await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    current = tail.of("m1")[0][2]
+    stale = ObjectRecord(current.key, MODIFIED, Version(current.version.epoch, 1), current.cluster, b'{"stale":true}')
+    home, wrong = world.home("demo")[1], (world.home("demo")[1] + 1) % PARTITIONS
+
+    await world.produce(stale, home)
+    await tail.until(lambda: len(tail.of("m1")) == 3)
+    assert tail.of("m1")[-1][2].version == current.version and tail.of("m1")[-1][2].value == current.value
+
+    await world.produce(stale, wrong)
+    await tail.until(lambda: len(tail.of("m1")) == 6)
+    assert [partition for _, partition, _ in tail.of("m1")[3:]] == [wrong] * 3
+    assert tail.types("m1")[3:] == [MODIFIED, MOVED, "-"]
+
+    await world.delete(created)
+    await tail.until(lambda: tail.types("m1")[-1] == "-" and DELETED in tail.types("m1"))
+    before = len(tail.of("m1"))
+    await world.produce(stale, home)
+    await tail.until(lambda: len(tail.of("m1")) > before + 1 and tail.types("m1")[-1] == "-")
+
+
+async def test_an_edited_label_moves_nothing(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    parent = await world.create(machine("m1", "demo"))
+    reference = {**owner(parent), "controller": True}
+    child = await world.create(kubeadm_config("m1-config", {"format": "cloud-config"}, labels={LABEL: "demo"}, ownerReferences=[reference]))
+    await tail.until(lambda: bool(tail.of("m1") and tail.of("m1-config")))
+    for document in (parent, child):
+        await world.label(document, **{LABEL: "elsewhere"})
+        await world.label(document, **{LABEL: None})
+    await tail.until(lambda: len(tail.of("m1")) == 3 and len(tail.of("m1-config")) == 3)
+    assert {(topic, partition) for topic, partition, _ in [*tail.of("m1"), *tail.of("m1-config")]} == {world.home("demo")}
+
+
+async def test_an_object_moves_when_its_cluster_becomes_known(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    orphan = "lonely" if world.home("lonely") != world.home("demo") else "alone"
+    created = await world.create(kubeadm_config(orphan, {"format": "cloud-config"}))
+    await tail.until(lambda: bool(tail.of(orphan)))
+    assert tail.of(orphan)[0][:2] == world.home(orphan)
+    await world.label(created, **{LABEL: "demo"})
+    await tail.until(lambda: tail.types(orphan)[-1] == "-")
+    moved = [(topic, partition, record.type, record.value is None) for topic, partition, record in tail.of(orphan)[1:]]
+    old, new = world.home(orphan), world.home("demo")
+    assert moved == [(*new, MODIFIED, False), (*old, MOVED, False), (*old, MOVED, True)]
+
+
+async def test_a_kind_of_a_third_party_is_carried_as_soon_as_it_exists(world: World) -> None:
+    tail = await world.tail()
+    await world.start()
+    group = f"{world.settings.topic_prefix}.example.com"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}", "labels": {"cluster.x-k8s.io/v1beta2": "v1"}},
+        "spec": {
+            "group": group,
+            "names": {"kind": "Widget", "plural": "widgets"},
+            "scope": "Namespaced",
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    path = resource_path("apiextensions.k8s.io/v1", "customresourcedefinitions")
+    raise_for(await world.api.request("POST", path, body=orjson.dumps(definition)), "create CRD")
+    try:
+        await tail.until(lambda: bool(tail.of(f"widgets.{group}")))
+        assert tail.of(f"widgets.{group}")[0][0] == "objects.shared"
+        widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w", "labels": {LABEL: "demo"}}}
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while (await world.api.request("GET", resource_path(f"{group}/v1", "widgets", world.namespace))).status == 404:
+                await tail.next()  # its status changes until it is served
+        await world.create(widget)
+        await tail.until(lambda: bool(tail.of("w")))
+        assert tail.of("w")[0][:2] == world.home("demo")
+    finally:
+        await world.api.request("DELETE", f"{path}/widgets.{group}")
+    await tail.until(lambda: "-" in tail.types("w") and "-" in tail.types(f"widgets.{group}"))
+
+
+async def test_another_api_server_raises_the_epoch(world: World) -> None:
+    tail = await world.tail()
+    left = ObjectRecord(
+        ObjectKey("cluster.x-k8s.io", "Machine", world.namespace, "left"), ADDED, Version(3, 900_000_000), f"{world.namespace}/demo", b'{"a":1}'
+    )
+    await world.produce(left, world.home("demo")[1])
+    await world.create(machine("m1", "demo"))
+    await world.start()
+    await tail.until(lambda: "-" in tail.types("left") and bool(tail.of("m1")))
+    assert tail.of("m1")[-1][2].version.epoch == 4
+    assert tail.of("left")[-1][2].version.epoch == 4
+
+
+async def test_a_standby_takes_over_from_a_frozen_leader_which_then_writes_nothing(world: World) -> None:
+    tail = await world.tail()
+    kubeconfig = f"{world.endpoints.kubeconfig}-watcher"
+    environment = {f"FLEETWAKE_{name.upper()}": str(value) for name, value in world.settings.model_dump().items() if name != "kubeconfig"}
+    program = "from fleetwake.settings import Settings; from services.watcher.app import main; raise SystemExit(main(Settings.from_env()))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env={**os.environ, **environment, "FLEETWAKE_KUBECONFIG": kubeconfig, "FLEETWAKE_INSTANCE": "frozen"}
+    )
+    try:
+        created = await world.create(machine("m1", "demo"))
+        await tail.until(lambda: bool(tail.of("m1")))
+        standby = await world.start(instance="standby")
+        await asyncio.wait_for(standby.ledger.caught_up.wait(), LIMIT_SECONDS)
+        assert not standby.led.is_set() and standby.ready
+
+        process.send_signal(signal.SIGSTOP)
+        await world.label(created, color="blue")
+        await asyncio.wait_for(standby.led.wait(), LIMIT_SECONDS)
+        await tail.until(lambda: len(tail.of("m1")) == 2)
+        process.send_signal(signal.SIGCONT)
+        await world.create(machine("m2", "demo"))
+        await tail.until(lambda: bool(tail.of("m2")))
+        assert standby.led.is_set()
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), LIMIT_SECONDS)
+        assert tail.types("m1") == [ADDED, MODIFIED] and tail.types("m2") == [ADDED]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_restarted_api_server_interrupts_nothing(world: World, rig_servers: Rig) -> None:
+    tail = await world.tail()
+    await world.start()
+    await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    await asyncio.to_thread(rig_servers.kill, "apiserver")
+    await asyncio.to_thread(rig_servers.restart, "apiserver")
+    await world.create(machine("m2", "demo"))
+    await tail.until(lambda: bool(tail.of("m2")))
+    assert tail.types("m1") == [ADDED]
+    assert {record.version.epoch for _, _, record in tail.records} == {1}
+
+
+async def test_a_restarted_broker_loses_nothing(world: World, rig_servers: Rig) -> None:
+    tail = await world.tail()
+    watcher = await world.start()
+    await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    await asyncio.to_thread(rig_servers.kill, "kafka-0")
+    created = await world.create(machine("m2", "demo"))
+    await world.delete(created)
+    await asyncio.to_thread(rig_servers.restart, "kafka-0")
+    await tail.until(lambda: tail.types("m2")[-1:] == ["-"])
+    await world.create(machine("m3", "demo"))
+    await tail.until(lambda: bool(tail.of("m3")))
+    assert watcher.led.is_set()
+    assert tail.types("m1") == [ADDED] and tail.types("m2") == [ADDED, DELETED, "-"]
+
+
+async def test_a_drift_check_finds_nothing_on_a_settled_world_and_repairs_what_it_finds(world: World) -> None:
+    tail = await world.tail()
+    watcher = await world.start()
+    await world.create(machine("m1", "demo"))
+    await tail.until(lambda: bool(tail.of("m1")))
+    term = watcher.term
+    assert term is not None and term.drift is not None and term.publisher is not None
+    assert await term.drift.check(settle_seconds=0.2) == 0
+    key = tail.of("m1")[0][2].key
+    term.publisher.held[key].version = Version(1, 1)  # as if an event had been lost
+    assert await term.drift.check(settle_seconds=0.2) == 1
+    await tail.until(lambda: len(tail.of("m1")) == 2)
+    assert await term.drift.check(settle_seconds=0.2) == 0
+
+
+async def test_topics_that_differ_are_named_with_the_setting_and_the_remedy(world: World) -> None:
+    def verify() -> None:
+        with TopicAdmin(world.settings.kafka_bootstrap) as admin:
+            admin.verify(world.settings.topics.specs(PARTITIONS + 1))
+
+    with pytest.raises(
+        TerminalError, match=rf"{world.settings.topics.objects}: partitions is {PARTITIONS}, must be {PARTITIONS + 1}; set FLEETWAKE_PARTITIONS"
+    ):
+        await asyncio.to_thread(verify)

@@ -1,0 +1,453 @@
+"""The whole control plane in one process: workers, watcher, provider, API server and bus on a seeded loop in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fleetwake.errors import FleetwakeError, NotConnectedError
+from fleetwake.kind import CONNECTION, Change, Kind
+from fleetwake.kube.discovery import Discovery
+from fleetwake.shell.intake import Intake
+from fleetwake.shell.ports import NO_CAUSE, Cause, Ports, Request
+from fleetwake.shell.worker import Options, Worker
+from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
+from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, ResourceDefinition, Settings, WriteOptions, admit_structure, definition_of_crd
+from fleetwake.sim.apiserver import Change as ApiChange
+from fleetwake.sim.bus import Group, Member, SimBus, SimBusPort, serve
+from fleetwake.sim.faults import Faults, Rates
+from fleetwake.sim.kube import SimKube, SimNetwork
+from fleetwake.sim.loop import SimClock, SimLoop, simulation
+from fleetwake.sim.workloads import SimWorkloadApi
+from schemas.api.registry import KINDS as MODELS
+from schemas.crd import definition
+from schemas.keys import ClusterKey, ObjectKey
+from schemas.records import ObjectRecord
+from schemas.sensitive import redact
+from schemas.topics import Topics
+from services.dev_infrastructure.kinds.state import LOCAL
+from services.dev_infrastructure.registry import KINDS as DEV_KINDS
+from services.reconcilers.registry import KINDS as RECONCILER_KINDS
+from tests.simulation.provider import SimProvider
+from tests.simulation.watching import LATE_RECORDS_MAX, SimWatcher
+
+PARTITIONS = 4
+RESTART_SECONDS = 1.0
+WATCHER_TAKEOVER_SECONDS = 3.0
+FREEZE_SECONDS = (1.0, 14.0)
+REDACTION_KEY = b"simulation-redaction-key-32-byte"
+CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@functools.cache
+def definitions() -> tuple[ResourceDefinition, ...]:
+    """Every kind the management API serves."""
+    return (*WORKLOAD_KINDS, *(definition_of_crd(definition(model)) for model in MODELS))
+
+
+@functools.cache
+def discovery() -> Discovery:
+    """The kinds as the watcher finds them."""
+    found = Discovery()
+    for model in MODELS:
+        found.apply({**definition(model), "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"})
+    return found
+
+
+@functools.cache
+def private_key(number: int) -> bytes:
+    """The numbered key of all simulations, as PEM: derived, so that nothing is generated."""
+    key = ec.derive_private_key(1 + number * 7919 % (CURVE_ORDER - 1), ec.SECP256R1())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+class SimKeys:
+    """``KeyPort`` of fixed keys."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    async def take(self, algorithm: str) -> bytes:
+        """The next key, whatever the algorithm: verifiers take any."""
+        self._taken += 1
+        return private_key(self._taken % 64)
+
+
+class NoRedis:
+    """``RedisPort`` of a Redis that is gone."""
+
+    def cluster_changed(self, cluster: str, fields: Mapping[str, str]) -> None:
+        """Nobody looks."""
+
+    def cluster_gone(self, cluster: str) -> None:
+        """Nobody looks."""
+
+
+class SimRunTrace:
+    """``RunTrace`` that only has a name."""
+
+    links: tuple[str, ...] = ()
+
+    def __init__(self, number: int) -> None:
+        self.traceparent = f"00-{number:032x}-{number:016x}-01"
+
+    @contextmanager
+    def step(self, verb: str, key: str) -> Generator[str, None, None]:
+        """One request."""
+        yield self.traceparent
+
+    def note(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Nobody looks."""
+
+
+class SimTracing:
+    """``Tracing`` that counts runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def received(self, record: ObjectRecord) -> Cause:
+        """No cause is resolved."""
+        return NO_CAUSE
+
+    def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
+        """No cause is kept."""
+        return NO_CAUSE
+
+    @contextmanager
+    def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> Generator[SimRunTrace, None, None]:
+        """One run."""
+        self.runs += 1
+        yield SimRunTrace(self.runs)
+
+
+class Node:
+    """One life of one worker of a service."""
+
+    def __init__(self, fleet: Fleet, service: str, name: str, incarnation: int) -> None:
+        self.fleet, self.service, self.name = fleet, service, name
+        self.process = fleet.loop.process(f"{name}/{incarnation}")
+        self._signalled: set[str] = set()
+        self.connections: WorkloadConnections | None = None
+        self.kube = SimKube(fleet.network, self.process, fleet.api)
+        self.process.context.run(self._build, incarnation)
+
+    def _build(self, incarnation: int) -> None:
+        fleet = self.fleet
+        owns = self.service == "reconcilers"
+        if owns:
+            self.connections = WorkloadConnections(Outside(self._dial, fleet.clock, lambda change: self.worker.workload_changed(change)))
+        options = Options(
+            service=self.service,
+            instance=self.name,
+            incarnation=f"{self.name}/{incarnation}",
+            signal=self._signal,
+            fatal=self._fatal,
+            fenced=lambda: fleet.groups[self.service].fenced(self.member),
+            redact=lambda state: redact(state, REDACTION_KEY),
+            topics=fleet.topics,
+            partitions=PARTITIONS,
+            owns_workloads=owns,
+            actions=fleet.provider.actions,
+            locals={LOCAL: fleet.provider.states},
+        )
+        ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, NoRedis(), SimKeys(), SimTracing())
+        self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
+        if self.connections is not None:
+            director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := self.worker.cache.get(key)) is not None else None)
+            self.worker.listeners.append(director.changed)
+            self.worker.leaving.append(director.changed)
+        self._removed: set[str] = set()
+        self.worker.listeners.append(self._seen)
+        self.intake = Intake(self.worker, "sim", fleet.topics, self._fatal)
+        self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take)
+
+    def _seen(self, change: Change) -> None:
+        """What a cache has buried never comes back."""
+        if change.key.group_kind == CONNECTION or change.key.cluster:
+            return
+        uid = str(change.state["metadata"]["uid"])
+        if change.after is None:
+            self._removed.add(uid)
+        elif uid in self._removed:
+            self.fleet.violation(f"{self.name} took {change.key} for alive after it had seen its end")
+
+    def start(self) -> None:
+        """Join the group."""
+        self.process.context.run(self.intake.start)
+        self.fleet.groups[self.service].join(self.member)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self.worker.runner.draining = True
+        self.process.kill()
+
+    async def _dial(self, cluster: ClusterKey) -> SimWorkloadApi:
+        response = await self.kube.send(Request("GET", f"/api/v1/namespaces/{cluster.namespace}/secrets/{cluster.name}-kubeconfig"))
+        workload = self.fleet.provider.workloads.get(cluster)
+        if response.status != 200 or workload is None or not workload.reachable:
+            raise NotConnectedError("nothing listens", operation=f"connect to {cluster}")
+        return SimWorkloadApi(self.fleet.network, self.process, workload, self.fleet.clock)
+
+    def _signal(self, kind: str) -> None:
+        if kind not in self._signalled and self.process.alive:
+            self._signalled.add(kind)
+            self.fleet.loop.call_later(self.fleet.faults.latency(0.0002), self._pump, kind, context=self.process.context)
+
+    def _pump(self, kind: str) -> None:
+        self._signalled.discard(kind)
+        if self.process.alive:
+            self.worker.pump(kind)
+
+    def _fatal(self, error: BaseException) -> None:
+        """The process ends and is started again; that is a bug only if no fault of ours is the reason."""
+        if self.process.alive:
+            if not isinstance(error, FleetwakeError):
+                self.fleet.violation(f"{self.name} ended by {error!r}")
+            self.fleet.faults.count("ended by an error")
+            self.fleet.loop.in_world(self.fleet.kill_node, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A simulation to make. ``kinds`` replaces the kinds of services: planted bugs come in there."""
+
+    seed: int = 0
+    rates: Rates = field(default_factory=Rates)
+    reconcilers: int = 2
+    kinds: Mapping[str, tuple[Kind[Any], ...]] | None = None
+
+
+class Fleet:
+    """See the module. Everything random comes from the seed."""
+
+    def __init__(self, loop: SimLoop, setup: Setup) -> None:
+        self.loop, self.setup = loop, setup
+        self.random = random.Random(setup.seed)
+        self.faults = Faults(random.Random(self.random.random()), setup.rates)
+        self.clock = SimClock(loop)
+        self.topics = Topics("sim")
+        self.api = ApiServer(
+            self.clock.now,
+            Settings(create_namespaces=True, collect_automatically=False, seed=setup.seed, first_version=100, history_max=100_000),
+            definitions(),
+            admit_structure,
+        )
+        self.bus = SimBus(loop, self.faults)
+        self.network = SimNetwork(loop, self.faults)
+        self.provider = SimProvider(self.clock, self._wake_provider)
+        self.kinds: Mapping[str, tuple[Kind[Any], ...]] = {"reconcilers": RECONCILER_KINDS, "dev_infrastructure": DEV_KINDS, **(setup.kinds or {})}
+        self.groups = {service: Group(self.bus, self.topics.objects, PARTITIONS) for service in self.kinds}
+        self.nodes: dict[str, Node] = {}
+        self.lives: list[Node] = []
+        self.watcher: SimWatcher | None = None
+        self.violations: list[str] = []
+        self._incarnations = 0
+        self._collecting = False
+        self.api.on_change(lambda change: self._collect_soon())
+        self._chaos: list[asyncio.Task[None]] = []
+        self.named_nodes: set[str] = set()
+        self.api.on_change(self._note_node)
+
+    def violation(self, text: str) -> None:
+        """Note what must not be."""
+        self.violations.append(f"{self.loop.time():.3f}s: {text}")
+
+    def _note_node(self, change: ApiChange) -> None:
+        if change.entry.key.resource == "machines.cluster.x-k8s.io" and change.entry.obj.get("status", {}).get("nodeRef"):
+            self.named_nodes.add(change.entry.key.name)
+
+    def _collect_soon(self) -> None:
+        """Garbage collection runs beside the API server, a little later."""
+        if not self._collecting:
+            self._collecting = True
+            self.loop.in_world(self._collect, after=self.faults.latency(0.01))
+
+    def _collect(self) -> None:
+        self._collecting = False
+        self.api.collect_garbage()
+
+    def _wake_provider(self, key: ObjectKey) -> None:
+        for node in self.nodes.values():
+            if node.service == "dev_infrastructure":
+                node.process.post(node.worker.wake, key)
+
+    # ---- life -------------------------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Start everything."""
+        for service, group in self.groups.items():
+            for number in range(self.setup.reconcilers if service == "reconcilers" else 1):
+                self.start_node(service, f"{service}-{number}")
+            self._world(group.run())
+        self.start_watcher()
+        self._begin_chaos()
+
+    def _world(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self.loop.create_task(work)
+
+    def start_node(self, service: str, name: str) -> None:
+        """Start (another life of) a worker."""
+        self._incarnations += 1
+        node = self.nodes[name] = Node(self, service, name, self._incarnations)
+        self.lives.append(node)
+        node.start()
+
+    def kill_node(self, name: str, restart_after: float = RESTART_SECONDS) -> None:
+        """Kill a worker; its supervisor starts it again."""
+        node = self.nodes[name]
+        if node.process.alive:
+            node.kill()
+            self.loop.in_world(self.start_node, node.service, name, after=restart_after)
+
+    def start_watcher(self) -> None:
+        """Start (another life of) the watcher."""
+        self._incarnations += 1
+        setup = (self.topics, PARTITIONS, REDACTION_KEY, discovery())
+        self.watcher = SimWatcher(self.loop.process(f"watcher/{self._incarnations}"), self.api, self.bus, self.network, setup)
+        self.watcher.process.spawn(self.watcher.run())
+
+    def kill_watcher(self) -> None:
+        """Kill the watcher; the standby takes over."""
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher.process.kill()
+            watcher.stop()
+            self.loop.in_world(self.start_watcher, after=self.random.uniform(0.1, WATCHER_TAKEOVER_SECONDS))
+
+    def freeze_watcher(self, seconds: float) -> None:
+        """Freeze the watcher past its lease: the standby leads; on thaw a few records of its buffer land late, then it ends."""
+        watcher, self.watcher = self.watcher, None
+        if watcher is None:
+            return
+        watcher.process.freeze()
+        self.loop.in_world(self.start_watcher, after=WATCHER_TAKEOVER_SECONDS)
+
+        def thaw() -> None:
+            watcher.producer.late = LATE_RECORDS_MAX
+            watcher.process.thaw()
+            self.loop.in_world(end, after=0.5)
+
+        def end() -> None:
+            watcher.process.kill()
+            watcher.stop()
+
+        self.loop.in_world(thaw, after=WATCHER_TAKEOVER_SECONDS + seconds)
+
+    # ---- chaos ------------------------------------------------------------------------------------------------------------------------
+    def _begin_chaos(self) -> None:
+        rates = self.setup.rates
+        strikes: tuple[tuple[float, Callable[[], None]], ...] = (
+            (rates.crash_seconds, self._strike_crash),
+            (rates.freeze_seconds, self._strike_freeze),
+            (rates.move_seconds, self._strike_move),
+            (rates.watcher_seconds, self.kill_watcher),
+            (rates.watcher_freeze_seconds, lambda: self.freeze_watcher(self.random.uniform(0, 10))),
+            (rates.disconnect_seconds, self._strike_disconnect),
+            (rates.jump_seconds, self._strike_jump),
+            (rates.compact_seconds, lambda: self.bus.compact(self.topics.objects)),
+        )
+        for mean, strike in strikes:
+            if mean:
+                self._chaos.append(self._world(self._strike(mean, strike)))
+
+    async def _strike(self, mean: float, strike: Callable[[], None]) -> None:
+        while not self.faults.quiet:
+            await asyncio.sleep(self.faults.pause(mean))
+            if not self.faults.quiet:
+                self.faults.count(strike.__name__.strip("_"))
+                strike()
+
+    def _any_node(self) -> Node:
+        return self.nodes[self.random.choice(sorted(self.nodes))]
+
+    def _strike_crash(self) -> None:
+        self.kill_node(self._any_node().name, self.random.choice((0.5, RESTART_SECONDS, 10.0)))
+
+    def _strike_freeze(self) -> None:
+        node = self._any_node()
+        if node.process.alive and not node.process.stopped:
+            node.process.freeze()
+            self.loop.in_world(node.process.thaw, after=self.random.uniform(*FREEZE_SECONDS))
+
+    def _strike_move(self) -> None:
+        self.groups["reconcilers"].rebalance()
+
+    def _strike_disconnect(self) -> None:
+        for key in sorted(self.provider.workloads):
+            workload = self.provider.workloads[key]
+            workload.sever()
+            self.loop.in_world(workload.mend, after=self.random.uniform(0.5, 70))
+
+    def _strike_jump(self) -> None:
+        self.clock.skew += timedelta(seconds=self.random.choice((-2.0, 3.0, 45.0)))
+
+    def calm(self) -> None:
+        """The last fault has been: everything lives and is connected from now on."""
+        self.faults.stop()
+        for node in self.nodes.values():
+            if node.process.stopped:
+                node.process.thaw()
+        for workload in self.provider.workloads.values():
+            workload.mend()
+
+    # ---- what a user does -------------------------------------------------------------------------------------------------------------
+    def apply(self, manifests: Iterable[Mapping[str, Any]], namespace: str = "default") -> None:
+        """Create objects as kubectl does."""
+        for manifest in manifests:
+            kind = self.api.by_kind[(str(manifest["apiVersion"]).rpartition("/")[0], str(manifest["kind"]))]
+            self.api.create(kind.resource, dict(manifest), namespace, WriteOptions(field_manager="kubectl-client-side-apply"))
+
+    def objects(self, kind: str, namespace: str = "") -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        found = next(known for known in self.api.definitions.values() if known.kind == kind)
+        items: list[dict[str, Any]] = self.api.list(found.resource, namespace)["items"]
+        return items
+
+    async def until(self, what: str, true: Callable[[], bool], seconds: float) -> bool:
+        """Wait in virtual time; a violation when it does not come true in time."""
+        end = self.loop.time() + seconds
+        while not true():
+            if self.loop.time() >= end:
+                self.violation(f"not within {seconds:g} s: {what}")
+                return False
+            await asyncio.sleep(0.25)
+        return True
+
+
+@contextmanager
+def fleet(setup: Setup) -> Generator[Fleet, None, None]:
+    """A fleet on a loop of its own."""
+    with simulation() as loop:
+        asyncio.events._set_running_loop(loop)
+        made = Fleet(loop, setup)
+        asyncio.events._set_running_loop(None)
+        with serve(made.bus):
+            try:
+                yield made
+            finally:
+                for node in made.lives:
+                    node.worker.runner.draining = True
+                    node.process.kill()
+                for process in [made.watcher.process] if made.watcher is not None else []:
+                    process.kill()
+
+
+def run(setup: Setup, scenario: Callable[[Fleet], Coroutine[Any, Any, None]]) -> Fleet:
+    """Run a scenario to its end; returns the fleet with its violations."""
+    with fleet(setup) as made:
+
+        async def whole() -> None:
+            made.start()
+            await scenario(made)
+
+        made.loop.run_until_complete(whole())
+    return made
