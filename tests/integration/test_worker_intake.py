@@ -290,9 +290,10 @@ class TestNoResurrection:
         await bus.put(bus.topics.objects, 0, str(key("m1")).encode(), None)
         await bus.put_config_map("m1", n=2)
         async with living(bus) as life:
+            messages = await life.messages()
             life.assign(0)
-            for message in await life.messages():
-                # the first replay came this far, and was not finished
+            for message in messages:
+                # the first replay came this far, and is not finished: nothing is awaited before the next assignment
                 record = life.intake._decode(message)
                 assert record is not None
                 life.worker.replay(0, record)
