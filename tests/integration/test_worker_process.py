@@ -19,7 +19,7 @@ from fleetwake.rig.ports import free_ports
 from fleetwake.rig.records import Endpoints
 from schemas.keys import ObjectKey
 from schemas.records import MODIFIED, ObjectRecord, Version
-from tests.integration.bus_world import PARTITIONS, Bus, Worker, cluster_in, record_of, until
+from tests.integration.bus_world import PARTITIONS, START_SECONDS, Bus, Worker, cluster_in, record_of, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.apiserver]
 
@@ -83,8 +83,8 @@ async def test_work_in_flight_is_not_committed_past_and_not_lost_by_a_kill(fleet
     for number in range(20):
         await fleet.bus.put_config_map(f"m{number}", n=1)
     began = time.monotonic()
-    await until(lambda: all(worker.runs(f"m{number}") for number in range(20)), "one slow key does not block others", 8)
-    assert time.monotonic() - began < 8
+    await until(lambda: all(worker.runs(f"m{number}") for number in range(20)), "one slow key does not block others", 20)
+    assert time.monotonic() - began < 20, "it takes 25 s"
     await asyncio.sleep(1.2)  # two commit intervals
     assert await fleet.committed() == 0
     worker.kill()
@@ -223,9 +223,15 @@ class TestFencing:
         frozen.send(signal.SIGCONT)
         await frozen.ready()
         assert frozen.code is None
-        owned = [json.loads((await worker.get("/statusz"))[1])["partitions"] for worker in (frozen, other)]
-        assert sorted(owned[0] + owned[1]) == list(range(PARTITIONS))
-        mine = owned[0]
+
+        async def owned() -> list[list[int]]:
+            return [json.loads((await worker.get("/statusz"))[1])["partitions"] for worker in (frozen, other)]
+
+        end = time.monotonic() + START_SECONDS
+        while sorted(number for numbers in await owned() for number in numbers) != list(range(PARTITIONS)):
+            assert time.monotonic() < end, f"each partition has one owner again: {await owned()}"
+            await asyncio.sleep(0.2)
+        mine = (await owned())[0]
         assert mine, "it is a member again"
         for partition in mine:
             await fleet.bus.put_config_map("census", partition, n=0)
