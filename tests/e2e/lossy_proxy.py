@@ -19,7 +19,7 @@ START_LIMIT_S = 10.0
 
 
 class LossyProxy:
-    """Stands before the API server of ``kubeconfig``; the first answer to every write of every object is lost.
+    """Stands before the API server of ``kubeconfig``; the answer to every write is lost, until the same write comes again.
 
     ``lost`` lists those writes as (method, path). TLS ends here, with the certificate and key given.
     """
@@ -31,6 +31,7 @@ class LossyProxy:
         self._pair = (certificate, key)
         self._document = document
         self.lost: list[tuple[str, str]] = []
+        self._seen: set[tuple[str, str, bytes]] = set()
         self.url = ""
         self._up = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -77,7 +78,7 @@ class LossyProxy:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             if request.method in WRITES:
                 content = await answer.read()
-                if answer.status in SUCCESS and self._loses(request):
+                if answer.status in SUCCESS and self._loses(request, body):
                     assert request.transport is not None
                     request.transport.abort()
                 return web.Response(status=answer.status, headers=kept, body=content)
@@ -87,9 +88,10 @@ class LossyProxy:
                 await response.write(block)
             return response
 
-    def _loses(self, request: web.Request) -> bool:
-        write = (request.method, request.path)
-        if any(part in request.path for part in SPARED) or write in self.lost:
+    def _loses(self, request: web.Request, body: bytes) -> bool:
+        write = (request.method, request.path, body)
+        if any(part in request.path for part in SPARED) or write in self._seen:
             return False
-        self.lost.append(write)
+        self._seen.add(write)
+        self.lost.append(write[:2])
         return True
