@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from kafka.partitioner.default import murmur2
+from aiokafka.partitioner import murmur2
 
 SHARED_PARTITION = 0
 """The only partition of the shared topic."""
