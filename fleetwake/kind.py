@@ -70,6 +70,19 @@ class Failure:
     causes: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An object whose observation failed, because it or an object read for it is not what its model says.
+
+    ``state`` is the object's newest state as JSON. ``failure`` names the object that cannot be read, its field and the remedy.
+    """
+
+    key: ObjectKey
+    at: datetime
+    state: Mapping[str, Any]
+    failure: Failure
+
+
 class View(Protocol):
     """Reads of one observation. Collections are ordered by name. Objects being deleted are included."""
 
@@ -202,6 +215,7 @@ class Kind(Generic[O]):
 
     ``manager`` is the field manager of its server-side applies on status and of its requests. ``own`` says which changes of the object itself matter
     (by default all but those that only repeat our own status write: the shell already drops the echo of an equal version).
+    ``unreadable`` decides in place of ``reconcile`` when the observation cannot be read; without it such an object only has its failure counted and logged.
     ``shared``: the kind lives on ``objects.shared`` and is worked on by the owner of the partition of hash(key).
     """
 
@@ -211,6 +225,7 @@ class Kind(Generic[O]):
     manager: str
     watches: tuple[Watch, ...] = ()
     own: Callable[[Change], bool] = lambda change: True
+    unreadable: Callable[[Unread], Plan] | None = None
     shared: bool = False
 
     @property

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +22,7 @@ import orjson
 from yarl import URL
 
 from fleetwake import errors
+from fleetwake.kube.answers import error_of
 from fleetwake.kube.config import ApiConfig
 
 JSON = "application/json"
@@ -213,46 +213,11 @@ class ApiClient:
 
 
 def raise_for(response: Response, operation: str) -> None:
-    """Raise the error that the status stands for; return when it is below 400. ``operation`` says what was being done.
+    """Raise the error that the status stands for; return when it is a success. ``operation`` says what was being done.
 
     Raises:
-        FleetwakeError: the subclass that says what to do about it.
-
-    Source: Kubernetes API conventions, HTTP status codes and Status kind (1.36).
+        FleetwakeError: the subclass that says what to do about it (``fleetwake.kube.answers.error_of``).
     """
-    status = response.status
-    if status < 400:
-        return
-    message, reason, causes = _status_of(response)
-    if status == 409:
-        raise (errors.AlreadyExistsError if reason == "AlreadyExists" else errors.ConflictError)(message, operation=operation)
-    if status in (400, 413, 415, 422):
-        raise errors.InvalidError(message, operation=operation, causes=causes)
-    after = _retry_after(response)
-    if status == 429 or (status == 503 and after is not None):
-        raise errors.ThrottledError(message, operation=operation, after=after)
-    if status >= 500 or status == 408:
-        raise errors.UnavailableError(message, operation=operation, after=after)
-    simple: dict[int, type[errors.FleetwakeError]] = {
-        401: errors.ForbiddenError,
-        403: errors.ForbiddenError,
-        404: errors.NotFoundError,
-        410: errors.WatchExpiredError,
-    }
-    raise simple.get(status, errors.TerminalError)(message, operation=operation)
-
-
-def _status_of(response: Response) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    try:
-        status = response.json()
-    except errors.DecodeError:
-        text = response.body[:500].decode(errors="replace").strip()
-        return f"{response.status} {text}".strip(), "", ()
-    details = status.get("details") or {}
-    causes = tuple((cause.get("field", ""), cause.get("message", "")) for cause in details.get("causes") or ())
-    return status.get("message") or f"{response.status} {status.get('reason', '')}".strip(), status.get("reason", ""), causes
-
-
-def _retry_after(response: Response) -> timedelta | None:
-    value = response.headers.get("Retry-After", "")
-    return timedelta(seconds=int(value)) if value.isdigit() else None
+    error = error_of(response, operation)
+    if error is not None:
+        raise error

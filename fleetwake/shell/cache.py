@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from pydantic import ValidationError
+
 from fleetwake.kind import Change
 from schemas.api.meta import KubeObject, ObjectMeta
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
@@ -223,6 +225,9 @@ class CacheLookup:
         return [entry.key for entry in self._cache.of_namespace(ref, namespace)]
 
     def read(self, model: type[K], key: ObjectKey) -> K | None:
-        """One object of a kind we model."""
+        """One object of a kind we model; None also when it cannot be read: its own run tells so, and nobody else's wake-up may fail by it."""
         entry = self._cache.get(key)
-        return entry.parse(model) if entry is not None else None
+        try:
+            return entry.parse(model) if entry is not None else None
+        except ValidationError:
+            return None

@@ -14,6 +14,7 @@ from typing import Any, Protocol, assert_never
 
 from fleetwake.errors import AlreadyExistsError, ConflictError, FencedError, FleetwakeError, NotFoundError, ThrottledError, UnavailableError
 from fleetwake.kind import Change, Workload
+from fleetwake.kube.answers import body_of, error_of, message_with_causes
 from fleetwake.plan import (
     Apply,
     Create,
@@ -32,7 +33,6 @@ from fleetwake.plan import (
     flatten,
 )
 from fleetwake.shell import bodies
-from fleetwake.shell.answers import body_of, error_of
 from fleetwake.shell.cache import SHARED_PARTITION, Cache
 from fleetwake.shell.ports import APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, Cause, Ports, Request, Response, RunTrace
 from fleetwake.shell.resources import Resources
@@ -338,7 +338,7 @@ class CarryOut:
         if error is not None and not isinstance(error, NotFoundError | ThrottledError) and response.status not in (403, 409):
             raise error
         status = 200 if error is None else response.status
-        self._hands.workloads.evicted(ClusterKey.parse(step.key.cluster), step.key, status, error.message if error else "")
+        self._hands.workloads.evicted(ClusterKey.parse(step.key.cluster), step.key, status, message_with_causes(response) if error else "")
 
     async def _event(self, run: RunContext, step: Event, outcome: Outcome) -> None:
         body = bodies.event_body(step, self._hands.ports.clock.now(), run.manager)

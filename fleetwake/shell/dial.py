@@ -13,13 +13,13 @@ from typing import Any
 
 from fleetwake.errors import FleetwakeError, NotConnectedError, NotFoundError, UnavailableError
 from fleetwake.kube import config, pki
+from fleetwake.kube.answers import body_of, error_of
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.discovery import Resource as KubeResource
 from fleetwake.kube.etcd import EtcdClient, EtcdTls
 from fleetwake.kube.port_forward import ApiAccess, PodPort, peer_certificate
 from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Selection
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
-from fleetwake.shell.answers import body_of, error_of
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import Clock, KubePort, Request, Response
 from fleetwake.shell.resources import CORE, Resources

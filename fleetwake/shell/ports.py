@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from fleetwake.tracing.types import NO_CAUSE, Cause
+from fleetwake.tracing.types import NO_CAUSE, Cause, Deletion
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.records import Headers, ObjectRecord
 
-__all__ = ["NO_CAUSE", "Cause"]
+__all__ = ["NO_CAUSE", "Cause", "Deletion"]
 
 JSON, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH = (
     "application/json",
@@ -85,18 +85,6 @@ class Clock(Protocol):
         ...
 
 
-class RedisPort(Protocol):
-    """The read model. Best effort: never raises, drops when Redis is gone."""
-
-    def cluster_changed(self, cluster: str, fields: Mapping[str, str]) -> None:
-        """Upsert fields of the cluster's hash; ``""`` values remove a field."""
-        ...
-
-    def cluster_gone(self, cluster: str) -> None:
-        """Remove the cluster's hash."""
-        ...
-
-
 class KeyPort(Protocol):
     """Private keys made ahead of need."""
 
@@ -130,7 +118,7 @@ class RunTrace(Protocol):
 class Tracing(Protocol):
     """Causes and spans (``fleetwake.tracing``)."""
 
-    def received(self, record: ObjectRecord) -> Cause:
+    def received(self, record: ObjectRecord, deletion: Deletion = Deletion.NONE) -> Cause:
         """Resolve the cause of a record when the worker takes it, and emit its ``watch`` span."""
         ...
 
@@ -150,6 +138,5 @@ class Ports:
     kube: KubePort
     bus: BusPort
     clock: Clock
-    redis: RedisPort
     keys: KeyPort
     tracing: Tracing

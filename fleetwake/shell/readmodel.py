@@ -49,7 +49,7 @@ def glance(state: Mapping[str, Any]) -> dict[str, str]:
 
 
 class ReadModel:
-    """``fleetwake.shell.ports.RedisPort`` and a listener of the worker's changes."""
+    """A listener of the worker's changes that writes them to Redis."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) if url else None

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from fleetwake.errors import ConflictError, DecodeError, FencedError, FleetwakeError, RetryableError, TerminalError
-from fleetwake.kind import Change, Failure
+from fleetwake.kind import Change, Failure, Unread
+from fleetwake.kube.answers import body_of
 from fleetwake.plan import Apply, Plan, soonest
-from fleetwake.shell.answers import body_of
 from fleetwake.shell.carry_out import CarryOut, RunContext
 from fleetwake.shell.policy import Verdict, policy
 from fleetwake.shell.ports import METADATA_ONLY, Request
@@ -25,7 +25,7 @@ from fleetwake.shell.queue import Wakeup
 from fleetwake.shell.spacing import STATUS_SPACING, informs
 from fleetwake.shell.timers import Timers
 from fleetwake.shell.verify import Verifier
-from fleetwake.shell.view import SECRET, CacheView, Surroundings
+from fleetwake.shell.view import SECRET, CacheView, Surroundings, unreadable
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.results import Planned
 from schemas.sensitive import SENSITIVE
@@ -45,12 +45,13 @@ REFUSED_ONCE_WAIT = timedelta(seconds=2)
 class KeyState:
     """What the worker remembers of a key between runs."""
 
-    __slots__ = ("attempts", "blocked", "failure", "retrying", "status_at", "verify")
+    __slots__ = ("attempts", "blocked", "failure", "retrying", "status_at", "unread", "verify")
 
     def __init__(self) -> None:
         self.attempts = 0
         self.verify = self.blocked = False
         self.failure: Failure | None = None
+        self.unread: Failure | None = None
         self.status_at = float("-inf")
         self.retrying: asyncio.TimerHandle | None = None
 
@@ -230,9 +231,23 @@ class Runner:
         view = CacheView(key, worker.cache, worker.resources, worker.ports.clock.now(), around)
         try:
             observed: Any = entry.kind.observe(view, key)
-        except ValidationError as error:
-            raise DecodeError(_explain(error), operation=f"read {key}") from error
+        except (DecodeError, ValidationError) as error:
+            unread = error if isinstance(error, DecodeError) else unreadable(key, error)
+            return self._unread(entry, key, state, unread), view
+        state.unread = None
         return (entry.kind.reconcile(observed) if observed is not None else None), view
+
+    def _unread(self, entry: KindQueue, key: ObjectKey, state: KeyState, error: DecodeError) -> Plan:
+        """What a kind does about an observation that cannot be read; told to the log and the metrics once."""
+        worker, held, name = self._worker, self._worker.cache.get(key), entry.kind.name
+        if entry.kind.unreadable is None or held is None:
+            raise error
+        failure = Failure(error.operation, error.message)
+        if state.unread != failure:
+            worker.metrics.terminal_errors.labels(name).inc()
+            log.warning("reconcile failed for good: %s", error, extra={"kind": name, "key": str(key)})
+        state.unread = failure
+        return entry.kind.unreadable(Unread(key, worker.ports.clock.now(), held.state, failure))
 
     def _must_verify(self, key: ObjectKey, state: KeyState, plan: Plan) -> bool:
         return state.verify or plan.rests_on_absence or plan.guarded or key in self._worker.unverified
@@ -315,9 +330,3 @@ def _beyond_status(change: Change) -> bool:
         return True
     names = ("labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp", "generation")
     return any(change.differs("metadata", name) for name in names)
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']} ({error.error_count()} problem(s)); correct the field or remove it"

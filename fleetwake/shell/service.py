@@ -153,7 +153,7 @@ class Service:
             locals=self.spec.locals,
             before_replay=self.tracer.restore,
         )
-        ports = Ports(self.kube, self.bus, self.clock, self.readmodel, Keys(self.keys), tracing)
+        ports = Ports(self.kube, self.bus, self.clock, Keys(self.keys), tracing)
         worker = Worker(self.spec.kinds, ports, self._workloads, options)
         if self.connections is not None:
             director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := worker.cache.get(key)) is not None else None)

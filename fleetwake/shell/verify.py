@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetwake.errors import NotFoundError
-from fleetwake.shell.answers import body_of, error_of
+from fleetwake.kube.answers import body_of, error_of
 from fleetwake.shell.carry_out import CarryOut, Hands, RunContext
 from fleetwake.shell.ports import METADATA_LIST_ONLY, METADATA_ONLY, Request
 from fleetwake.shell.view import CacheView, ListRead

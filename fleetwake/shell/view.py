@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from fleetwake.errors import DecodeError
 from fleetwake.kind import External, Failure, Workload
 from fleetwake.shell.cache import Cache, Entry
 from fleetwake.shell.resources import Resources
@@ -58,7 +61,7 @@ class CacheView:
     def get(self, model: type[K], namespace: str, name: str) -> K | None:
         """One object of a kind we model."""
         entry = self._entry(ObjectKey(model.GROUP, model.KIND, namespace, name))
-        return entry.parse(model) if entry is not None else None
+        return parsed(entry, model) if entry is not None else None
 
     def external(self, ref: GroupKind, namespace: str, name: str) -> External | None:
         """One object of any kind by group and kind."""
@@ -67,14 +70,14 @@ class CacheView:
 
     def _external(self, entry: Entry) -> External:
         found = self._resources.find(entry.key.group_kind)
-        return External(entry.key, str(entry.state.get("apiVersion", "")), entry.meta(), entry.state, found.contract if found else "v1beta2")
+        return External(entry.key, str(entry.state.get("apiVersion", "")), _meta(entry), entry.state, found.contract if found else "v1beta2")
 
     def owned(self, model: type[K], owner_uid: str) -> tuple[K, ...]:
         """All objects of the kind with an owner reference to the uid."""
         ref = GroupKind(model.GROUP, model.KIND)
         entries = [entry for entry in self._cache.owned(owner_uid) if entry.key.group_kind == ref]
         self._listed(ref, entries)
-        return tuple(entry.parse(model) for entry in entries)
+        return tuple(parsed(entry, model) for entry in entries)
 
     def externals_owned(self, owner_uid: str) -> tuple[External, ...]:
         """All objects, of whatever kind, with an owner reference to the uid."""
@@ -88,14 +91,14 @@ class CacheView:
         ref = GroupKind(model.GROUP, model.KIND)
         entries = self._cache.of_cluster(ref, str(cluster))
         self._listed(ref, entries, str(cluster))
-        return tuple(entry.parse(model) for entry in entries)
+        return tuple(parsed(entry, model) for entry in entries)
 
     def select(self, model: type[K], namespace: str, selector: LabelSelector) -> tuple[K, ...]:
         """All objects of the kind in the namespace whose labels match."""
         ref = GroupKind(model.GROUP, model.KIND)
         entries = [entry for entry in self._cache.of_namespace(ref, namespace) if selector.matches(entry.state.get("metadata", {}).get("labels", {}))]
         self._listed(ref, entries)
-        return tuple(entry.parse(model) for entry in entries)
+        return tuple(parsed(entry, model) for entry in entries)
 
     def _listed(self, ref: GroupKind, entries: list[Entry], cluster: str = "") -> None:
         own = self._cache.get(self._key)
@@ -109,7 +112,7 @@ class CacheView:
     def meta(self, key: ObjectKey) -> ObjectMeta | None:
         """Metadata of any object."""
         entry = self._entry(key)
-        return entry.meta() if entry is not None else None
+        return _meta(entry) if entry is not None else None
 
     def secret_keys(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The keys of a Secret's data with the hash of each value."""
@@ -132,3 +135,30 @@ class CacheView:
     def local(self, name: str) -> Any:
         """A value of this process that a service offers to its own kinds."""
         return self._around.locals.get(name)
+
+
+def parsed(entry: Entry, model: type[K]) -> K:
+    """An entry as the model.
+
+    Raises:
+        DecodeError: it is not what the model says; names the object, the field and the remedy.
+    """
+    try:
+        return entry.parse(model)
+    except ValidationError as error:
+        raise unreadable(entry.key, error) from error
+
+
+def _meta(entry: Entry) -> ObjectMeta:
+    try:
+        return entry.meta()
+    except ValidationError as error:
+        raise unreadable(entry.key, error) from error
+
+
+def unreadable(key: ObjectKey, error: ValidationError) -> DecodeError:
+    """The error of an object that is not what its model says: its first wrong field and how many there are."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    text = f"{place}: {first['msg']} ({error.error_count()} problem(s)); correct the field or remove it"
+    return DecodeError(text, operation=f"read {key.kind} {key.namespace}/{key.name}")

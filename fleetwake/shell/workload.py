@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from fleetwake.errors import FleetwakeError, ForbiddenError, NotConnectedError, RetryableError
 from fleetwake.kind import CONNECTION, Change, Looked, Workload
+from fleetwake.kube.answers import error_of
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
-from fleetwake.shell.answers import error_of
 from fleetwake.shell.ports import Clock, Request, Response
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 

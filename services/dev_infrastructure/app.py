@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fleetwake.errors import FleetwakeError
+from fleetwake.kube.answers import body_of, error_of
 from fleetwake.settings import Settings, SettingsError
-from fleetwake.shell.answers import body_of, error_of
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import METADATA_LIST_ONLY, Request
 from fleetwake.shell.service import Service, ServiceSpec, run_service
@@ -22,7 +22,6 @@ from services.dev_infrastructure.emulation.emulator import Emulator, Outside
 from services.dev_infrastructure.emulation.ports import PortPool
 from services.dev_infrastructure.kinds.state import LOCAL
 from services.dev_infrastructure.registry import KINDS
-from services.dev_infrastructure.settings import DevSettings
 
 log = logging.getLogger(__name__)
 NAME = "dev_infrastructure"
@@ -69,7 +68,7 @@ class Surroundings:
         self._running().worker.wake(key)
 
 
-def spec_of(settings: DevSettings) -> ServiceSpec:
+def spec_of(settings: Settings) -> ServiceSpec:
     """The service that the settings describe."""
     around = Surroundings()
     folder = Path(settings.data_dir) / "clusters" if settings.data_dir else None
@@ -103,8 +102,6 @@ def spec_of(settings: DevSettings) -> ServiceSpec:
 
 def main(settings: Settings) -> int:
     """Run the provider until SIGTERM; returns the exit code."""
-    own = DevSettings.from_env(**settings.model_dump())
-    assert isinstance(own, DevSettings)  # from_env reads the class it is asked of
-    if own.dev_shard >= own.dev_shards:
-        raise SettingsError(f"FLEETWAKE_DEV_SHARD {own.dev_shard} is not below FLEETWAKE_DEV_SHARDS {own.dev_shards}", operation="settings")
-    return run_service(spec_of(own), own)
+    if settings.dev_shard >= settings.dev_shards:
+        raise SettingsError(f"FLEETWAKE_DEV_SHARD {settings.dev_shard} is not below FLEETWAKE_DEV_SHARDS {settings.dev_shards}", operation="settings")
+    return run_service(spec_of(settings), settings)

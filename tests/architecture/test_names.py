@@ -19,8 +19,8 @@ EXPORTED = {
         "SecretInputs", "SyncMetadata", "Together", "UidOf", "flatten", "soonest",
     },
     "fleetwake.kind": {
-        "Change", "External", "Failure", "Kind", "Looked", "Lookup", "View", "Watch", "Workload", "any_owner", "controller_owner", "members_of_cluster",
-        "the_cluster",
+        "Change", "External", "Failure", "Kind", "Looked", "Lookup", "Unread", "View", "Watch", "Workload", "any_owner", "controller_owner",
+        "members_of_cluster", "the_cluster",
     },
     "fleetwake.errors": {
         "AlreadyExistsError", "ConflictError", "DecodeError", "FencedError", "FleetwakeError", "ForbiddenError", "InvalidError", "NotConnectedError",

@@ -108,7 +108,14 @@ def test_topology_makes_the_reference_a_controller() -> None:
 @pytest.mark.parametrize(
     ("objects", "type_", "status", "reason", "message"),
     [
-        pytest.param([initialized()], "InfrastructureReady", "False", "ObjectDoesNotExist", "FooCluster does not exist", id="infra-missing"),
+        pytest.param(
+            [initialized()],
+            "InfrastructureReady",
+            "False",
+            "ObjectDoesNotExist",
+            "FooCluster default/demo does not exist: create it or correct spec.infrastructureRef",
+            id="infra-missing",
+        ),
         pytest.param(
             [infra(done=False)], "InfrastructureReady", "False", "NotReady", "FooCluster status.initialization.provisioned is false", id="infra-not-ready"
         ),
@@ -129,7 +136,22 @@ def test_topology_makes_the_reference_a_controller() -> None:
             "",
             id="legacy-condition-without-reason",
         ),
-        pytest.param([], "ControlPlaneInitialized", "Unknown", "ObjectDoesNotExist", "FooControlPlane does not exist", id="cp-missing"),
+        pytest.param(
+            [],
+            "ControlPlaneInitialized",
+            "Unknown",
+            "ObjectDoesNotExist",
+            "FooControlPlane default/demo does not exist: create it or correct spec.controlPlaneRef",
+            id="cp-missing",
+        ),
+        pytest.param(
+            [],
+            "ControlPlaneAvailable",
+            "False",
+            "ObjectDoesNotExist",
+            "FooControlPlane default/demo does not exist: create it or correct spec.controlPlaneRef",
+            id="cp-missing-available",
+        ),
         pytest.param([control_plane()], "ControlPlaneInitialized", "False", "NotInitialized", "Control plane not yet initialized", id="cp-starting"),
         pytest.param([initialized()], "ControlPlaneInitialized", "True", "Initialized", "", id="cp-initialized"),
         pytest.param(
@@ -317,7 +339,10 @@ def test_latches_and_endpoint_never_fall_back() -> None:
     plan = view.run(KIND, "default", "demo")
     assert plan.requeue_after == timedelta(seconds=30)
     found = condition(view, "InfrastructureReady", kind="Cluster", name="demo")
-    assert (found["reason"], found["message"]) == ("ObjectDeleted", "FooCluster has been deleted while the cluster still exists")
+    assert (found["reason"], found["message"]) == (
+        "ObjectDeleted",
+        "FooCluster default/demo of spec.infrastructureRef has been deleted while the cluster still exists: restore it or delete the Cluster",
+    )
 
 
 def test_counters_sum_over_everything_that_makes_workers() -> None:

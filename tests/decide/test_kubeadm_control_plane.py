@@ -506,7 +506,7 @@ def test_missing_template_blocks_and_says_so() -> None:
     world.remove("DevMachineTemplate", "demo-cp")
     world.settle_kcp()
     assert world.machines() == []
-    assert "DevMachineTemplate does not exist" in world.told("ScalingUp")[2]
+    assert "correct spec.machineTemplate.spec.infrastructureRef" in world.told("ScalingUp")[2]
 
 
 @pytest.mark.parametrize(

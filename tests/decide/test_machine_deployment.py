@@ -187,7 +187,11 @@ def test_without_its_templates_no_machine_set_is_made_and_the_condition_says_why
     assert not steps_on(plan, "MachineSet")
     condition = get(world.md().status.conditions, "ScalingUp")
     assert condition is not None
-    assert condition.message == "Scaling up from 0 to 2 replicas is blocked because KubeadmConfigTemplate and DevMachineTemplate do not exist"
+    assert condition.message == (
+        "Scaling up from 0 to 2 replicas is blocked because "
+        "KubeadmConfigTemplate default/first does not exist: create it or correct spec.template.spec.bootstrap.configRef and "
+        "DevMachineTemplate default/first does not exist: create it or correct spec.template.spec.infrastructureRef"
+    )
     for one in templates():
         world.put(one)
     world.converge()

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from fleetwake.conditions import wire_time
 from fleetwake.kind import Change
 from fleetwake.plan import Apply, Patch
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from services.reconcilers.kinds.machine import KIND
 from services.reconcilers.kinds.machine.conditions import group_components
 from tests.decide.machine_world import CORE, cluster, condition, config, infra, machine, node, ref, stored, workload, world
-from tests.decide.world import FakeView, Json, plan_writes
+from tests.decide.world import NOW, FakeView, Json, plan_writes
 
 MACHINE_OWNER = {"apiVersion": CORE, "kind": "Machine", "name": "m1", "uid": "uid-Machine-m1", "controller": True, "blockOwnerDeletion": True}
 CLUSTER_OWNER = {"apiVersion": CORE, "kind": "Cluster", "name": "demo", "uid": "uid-Cluster-demo"}
@@ -153,15 +154,47 @@ def test_both_contracts(contract: str, spec: Json, status: Json) -> None:
 def test_a_missing_reference_is_looked_for_again() -> None:
     view = world(cluster(), machine(), config())
     assert view.run(KIND, "default", "m1").requeue_after == timedelta(seconds=30)
+    told = condition(view, "InfrastructureReady")
+    assert (told["status"], told["reason"]) == ("False", "ObjectDoesNotExist")
+    assert told["message"] == "FooMachine default/m1 does not exist: create it or correct spec.infrastructureRef"
+
+
+def test_a_missing_configuration_is_named_with_its_field() -> None:
+    view = world(cluster(), machine(), infra())
+    view.run(KIND, "default", "m1")
+    told = condition(view, "BootstrapConfigReady")
+    assert (told["status"], told["reason"]) == ("False", "ObjectDoesNotExist")
+    assert told["message"] == "FooConfig default/m1 does not exist: create it or correct spec.bootstrap.configRef"
+
+
+def test_an_object_that_the_owner_is_just_making_needs_no_remedy_until_it_is_overdue() -> None:
+    owner = {"apiVersion": CORE, "kind": "MachineSet", "name": "set", "uid": "uid-set", "controller": True}
+    view = world(cluster(), machine(ownerReferences=[owner], creationTimestamp=wire_time(NOW)), config())
+    plan = view.run(KIND, "default", "m1")
     assert condition(view, "InfrastructureReady")["message"] == "FooMachine does not exist"
+    assert plan.requeue_after is not None
+    view.later(plan.requeue_after.total_seconds())
+    view.run(KIND, "default", "m1")
+    assert condition(view, "InfrastructureReady")["message"] == "FooMachine default/m1 does not exist: create it or correct spec.infrastructureRef"
+
+
+def test_a_kind_without_a_contract_is_named_with_its_field() -> None:
+    kind = GroupKind("infrastructure.example.org", "FooMachine")
+    view = FakeView([cluster(), machine(), config()], unknown_kinds=frozenset({kind}))
+    view.run(KIND, "default", "m1")
+    told = condition(view, "InfrastructureReady")
+    assert (told["status"], told["reason"]) == ("Unknown", "InternalError")
+    for words in ("FooMachine.infrastructure.example.org", "FooMachine default/m1", "install or upgrade its provider", "correct spec.infrastructureRef"):
+        assert words in told["message"]
 
 
 def test_infrastructure_deleted_under_a_running_machine() -> None:
     view = settled(machine(), config(), infra())
     del view.store[ObjectKey("infrastructure.example.org", "FooMachine", "default", "m1")]
     view.run(KIND, "default", "m1")
-    assert condition(view, "InfrastructureReady")["message"] == "FooMachine has been deleted while the Machine still exists"
-    assert condition(view, "Ready")["message"] == "* InfrastructureReady: FooMachine has been deleted while the Machine still exists"
+    text = "FooMachine default/m1 of spec.infrastructureRef has been deleted while the Machine still exists: delete the Machine to have it replaced"
+    assert condition(view, "InfrastructureReady")["message"] == text
+    assert condition(view, "Ready")["message"] == f"* InfrastructureReady: {text}"
 
 
 def test_data_provided_by_the_user() -> None:

@@ -151,12 +151,13 @@ def test_machine_creation_can_be_disabled() -> None:
 
 def test_missing_templates_block_scaling_up_only() -> None:
     world = settled(workers(alone(2)))
+    absent = "DevMachineTemplate default/first does not exist: create it or correct spec.template.spec.infrastructureRef"
     del world.store[ObjectKey(INFRA, "DevMachineTemplate", NAMESPACE, "first")]
     world.run_set(SET)
-    assert condition(world, "ScalingUp")[2] == "Scaling up would be blocked because DevMachineTemplate does not exist"
+    assert condition(world, "ScalingUp")[2] == f"Scaling up would be blocked because {absent}"
     world.change(MachineSet, SET, replicas=3)
     world.run_set(SET)
-    assert condition(world, "ScalingUp")[2] == "Scaling up from 2 to 3 replicas is blocked because:\n* DevMachineTemplate does not exist"
+    assert condition(world, "ScalingUp")[2] == f"Scaling up from 2 to 3 replicas is blocked because:\n* {absent}"
     world.change(MachineSet, SET, replicas=1)
     assert [type(step) for step in steps_on(world.run_set(SET), "Machine")] == [Delete]
 
@@ -203,7 +204,9 @@ def test_preflight_waits_for_a_missing_control_plane_and_ignores_unreadable_vers
     world = workers(alone(1))
     del world.store[ObjectKey(CONTROL, "KubeadmControlPlane", NAMESPACE, CLUSTER)]
     world.run_set(SET)
-    assert condition(world, "ScalingUp")[2].endswith("* KubeadmControlPlane default/demo does not exist")
+    assert condition(world, "ScalingUp")[2].endswith(
+        "* KubeadmControlPlane default/demo does not exist: create it or correct spec.controlPlaneRef of Cluster demo"
+    )
     world = workers(alone(1, template=own_template(version="latest")))
     world.run_set(SET)
     assert len(world.machines()) == 1

@@ -39,10 +39,11 @@ def test_a_missing_template_is_named_and_others_are_served(fleet: Fleet) -> None
     namespace, other = fleet.namespace("missing"), fleet.namespace("beside")
     documents = manifests.cluster("lame", namespace)
     template = next(document for document in documents if document["kind"] == "KubeadmConfigTemplate")
+    named = f"KubeadmConfigTemplate {namespace}/{template['metadata']['name']}"
     fleet.apply(*(document for document in documents if document is not template), *manifests.cluster("sound", other))
     fleet.settle(other, "sound")
     fleet.recorder.wait(
-        _says("MachineDeployment", namespace, "lame-workers", "ScalingUp", "blocked", "KubeadmConfigTemplate does not exist"),
+        _says("MachineDeployment", namespace, "lame-workers", "ScalingUp", "blocked", f"{named} does not exist", "spec.bootstrap.configRef"),
         TOLD_LIMIT_S,
         "the template is named",
     )

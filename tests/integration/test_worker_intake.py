@@ -155,7 +155,7 @@ async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus) -> Async
         topics=bus.topics,
         partitions=PARTITIONS,
     )
-    ports = Ports(nobody, producer, clock, nobody, nobody, Tracer("reconcilers", "w", "", clock))
+    ports = Ports(nobody, producer, clock, nobody, Tracer("reconcilers", "w", "", clock))
     worker = Worker((Kind(ConfigMap, observe, reconcile, MANAGER),), ports, NoWorkloads(), options)
     intake = Intake(worker, bus.bootstrap, bus.topics, crashed.append)
     intake.start()

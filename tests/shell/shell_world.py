@@ -212,16 +212,6 @@ class ListBus:
         return [record.json for record in self.produced if record.headers.get("ce_type", b"").endswith(type_.encode())]
 
 
-class NoRedis:
-    """A Redis that is gone."""
-
-    def cluster_changed(self, cluster: str, fields: Mapping[str, str]) -> None:
-        """Dropped."""
-
-    def cluster_gone(self, cluster: str) -> None:
-        """Dropped."""
-
-
 class CountedKeys:
     """``KeyPort`` with keys that can be told apart."""
 
@@ -256,7 +246,7 @@ class ShellWorld:
         self.fenced, self.deaf = False, False
         self.fatal: list[BaseException] = []
         self.offsets: dict[int, int] = {}
-        ports = Ports(self.kube, self.bus, self.clock, NoRedis(), self.keys, Tracer("reconcilers", "w0", "", self.clock))
+        ports = Ports(self.kube, self.bus, self.clock, self.keys, Tracer("reconcilers", "w0", "", self.clock))
         options: Json = {
             "service": "reconcilers",
             "instance": "w0",

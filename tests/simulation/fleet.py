@@ -82,16 +82,6 @@ class SimKeys:
         return private_key(self._taken % 64)
 
 
-class NoRedis:
-    """``RedisPort`` of a Redis that is gone."""
-
-    def cluster_changed(self, cluster: str, fields: Mapping[str, str]) -> None:
-        """Nobody looks."""
-
-    def cluster_gone(self, cluster: str) -> None:
-        """Nobody looks."""
-
-
 class SimRunTrace:
     """``RunTrace`` that only has a name."""
 
@@ -115,7 +105,7 @@ class SimTracing:
     def __init__(self) -> None:
         self.runs = 0
 
-    def received(self, record: ObjectRecord) -> Cause:
+    def received(self, record: ObjectRecord, deletion: Deletion = Deletion.NONE) -> Cause:
         """No cause is resolved."""
         return NO_CAUSE
 
@@ -160,7 +150,7 @@ class Node:
             actions=fleet.provider.actions,
             locals={LOCAL: fleet.provider.states},
         )
-        ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, NoRedis(), SimKeys(), SimTracing())
+        ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, SimKeys(), SimTracing())
         self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
         if self.connections is not None:
             director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := self.worker.cache.get(key)) is not None else None)

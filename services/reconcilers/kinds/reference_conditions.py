@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fleetwake import contracts
 from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, mirror
 from fleetwake.kind import External
+from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 
 DELETED = "ObjectDeleted"
 DOES_NOT_EXIST = "ObjectDoesNotExist"
@@ -20,14 +21,16 @@ INTERNAL_ERROR = "InternalError"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference and what was found behind it.
+    """A reference, where it stands (``path``, in an object of ``namespace``) and what was found behind it.
 
     ``readable``: the kind's contract version is known. ``latched``: the referring object has recorded that the object once did its job; ``field``
     is the contract's field that says so. ``missed``: what to add when a latched object is gone while its owner lives (``""``: nothing, and the
-    reason is then ObjectDoesNotExist).
+    reason is then ObjectDoesNotExist). ``awaited``: the referring object's maker is just making it, so that nobody needs a remedy yet.
     """
 
-    kind: str
+    ref: ContractVersionedObjectReference
+    namespace: str
+    path: str
     obj: External | None
     readable: bool
     latched: bool
@@ -37,6 +40,22 @@ class Reference:
     ok: str
     not_ok: str
     missed: str = ""
+    awaited: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The kind of the object referred to."""
+        return self.ref.kind
+
+    @property
+    def name(self) -> str:
+        """The object referred to as messages name it."""
+        return f"{self.ref.kind} {self.namespace}/{self.ref.name}"
+
+
+def absent(ref: ContractVersionedObjectReference, namespace: str, path: str) -> str:
+    """That a referenced object does not exist, which field names it, and what to do; upstream's words stand first."""
+    return f"{ref.kind} {namespace}/{ref.name} does not exist: create it or correct {path}"
 
 
 def reference_condition(target: str, ref: Reference) -> ConditionValue:
@@ -50,9 +69,18 @@ def reference_condition(target: str, ref: Reference) -> ConditionValue:
             return ConditionValue(target, TRUE, ref.ok, found.message, found.last_transition_time)
         return found
     if not ref.readable:
-        return ConditionValue(target, UNKNOWN, INTERNAL_ERROR, f"No CustomResourceDefinition of {ref.kind} carries a label of a supported contract")
+        return ConditionValue(target, UNKNOWN, INTERNAL_ERROR, _unreadable(ref))
     if ref.latched and ref.owner_deleting:
         return ConditionValue(target, FALSE, DELETED, f"{ref.kind} has been deleted")
     if ref.latched and ref.missed:
-        return ConditionValue(target, FALSE, DELETED, f"{ref.kind} has been deleted {ref.missed}")
-    return ConditionValue(target, FALSE, DOES_NOT_EXIST, f"{ref.kind} does not exist")
+        return ConditionValue(target, FALSE, DELETED, f"{ref.name} of {ref.path} has been deleted {ref.missed}")
+    if ref.owner_deleting or ref.awaited:
+        return ConditionValue(target, FALSE, DOES_NOT_EXIST, f"{ref.kind} does not exist")
+    return ConditionValue(target, FALSE, DOES_NOT_EXIST, absent(ref.ref, ref.namespace, ref.path))
+
+
+def _unreadable(ref: Reference) -> str:
+    return (
+        f"No CustomResourceDefinition of {ref.kind}.{ref.ref.api_group} carries a label of a supported contract, so {ref.name} cannot be read: "
+        f"install or upgrade its provider, or correct {ref.path}"
+    )

@@ -10,7 +10,16 @@ from __future__ import annotations
 from fleetwake.kind import Kind
 from schemas.api.core.v1beta2.cluster import Cluster
 from services.reconcilers.kinds.cluster.observed import Observed, observe
-from services.reconcilers.kinds.cluster.reconcile import MANAGER, reconcile
+from services.reconcilers.kinds.cluster.reconcile import MANAGER, OWNED, reconcile
 from services.reconcilers.kinds.cluster.watches import WATCHES, own_change
+from services.reconcilers.kinds.failing import telling
 
-KIND: Kind[Observed] = Kind(model=Cluster, observe=observe, reconcile=reconcile, manager=MANAGER, watches=WATCHES, own=own_change)
+KIND: Kind[Observed] = Kind(
+    model=Cluster,
+    observe=observe,
+    reconcile=reconcile,
+    manager=MANAGER,
+    watches=WATCHES,
+    own=own_change,
+    unreadable=telling(OWNED, f"{Cluster.GROUP}/{Cluster.VERSION}", "Available"),
+)

@@ -41,7 +41,8 @@ from services.reconcilers.kinds.cluster.descendants import (
 )
 from services.reconcilers.kinds.cluster.observed import Observed
 from services.reconcilers.kinds.cluster.provisioning import Provisioned
-from services.reconcilers.kinds.reference_conditions import DELETED, DOES_NOT_EXIST, Reference, reference_condition
+from services.reconcilers.kinds.failing import with_failure
+from services.reconcilers.kinds.reference_conditions import DELETED, DOES_NOT_EXIST, Reference, absent, reference_condition
 
 OWNED_TYPES = (
     "Available",
@@ -132,7 +133,9 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
     return reference_condition(
         type_,
         Reference(
-            kind=ref.kind,
+            ref=ref,
+            namespace=cluster.namespace,
+            path="spec.infrastructureRef",
             obj=observed.infra.obj if observed.infra else None,
             readable=observed.infra_readable,
             latched=provisioned.infrastructure,
@@ -141,7 +144,7 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
             source="Ready",
             ok="Ready",
             not_ok="NotReady",
-            missed="while the cluster still exists",
+            missed="while the cluster still exists: restore it or delete the Cluster",
         ),
     )
 
@@ -159,7 +162,9 @@ def control_plane_available(observed: Observed, provisioned: Provisioned) -> Con
     return reference_condition(
         type_,
         Reference(
-            kind=ref.kind,
+            ref=ref,
+            namespace=cluster.namespace,
+            path="spec.controlPlaneRef",
             obj=observed.control_plane.obj if observed.control_plane else None,
             readable=observed.control_plane_readable,
             latched=provisioned.control_plane,
@@ -168,7 +173,7 @@ def control_plane_available(observed: Observed, provisioned: Provisioned) -> Con
             source="Available",
             ok="Available",
             not_ok="NotAvailable",
-            missed="while the cluster still exists",
+            missed="while the cluster still exists: restore it or delete the Cluster",
         ),
     )
 
@@ -190,7 +195,8 @@ def control_plane_initialized(observed: Observed, provisioned: Provisioned) -> C
         message = "Waiting for the first control plane machine to have status.nodeRef set"
         return ConditionValue(type_, FALSE, "NotInitialized", message)
     if observed.control_plane is None:
-        return ConditionValue(type_, UNKNOWN, DOES_NOT_EXIST, f"{ref.kind} does not exist")
+        gone = f"{ref.kind} does not exist" if cluster.metadata.deleting else absent(ref, cluster.namespace, "spec.controlPlaneRef")
+        return ConditionValue(type_, UNKNOWN, DOES_NOT_EXIST, gone)
     return ConditionValue(type_, FALSE, "NotInitialized", "Control plane not yet initialized")
 
 
@@ -312,4 +318,4 @@ def available(observed: Observed, values: Sequence[ConditionValue]) -> Condition
         reasons=Reasons("NotAvailable", "AvailableUnknown", "Available"),
         priority=priority,
     )
-    return summary(rule, overlay(cluster.status.conditions, values))
+    return with_failure(summary(rule, overlay(cluster.status.conditions, values)), observed.failure)

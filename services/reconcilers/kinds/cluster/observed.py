@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetwake.contracts import ControlPlane, InfraCluster
-from fleetwake.kind import View, Workload
+from fleetwake.kind import Failure, View, Workload
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.machine import Machine
@@ -42,6 +42,7 @@ class Observed:
     kubeconfig_exists: bool = False
     ca_exists: bool = False
     workload: Workload = field(default_factory=Workload)
+    failure: Failure | None = None
 
     @property
     def key(self) -> ClusterKey:
@@ -73,6 +74,7 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         kubeconfig_exists=control_plane_ref is None and view.exists(secret_key(cluster_key, "kubeconfig")),
         ca_exists=control_plane_ref is None and view.exists(secret_key(cluster_key, "ca")),
         workload=view.workload(cluster_key),
+        failure=view.failure(),
     )
 
 

@@ -24,6 +24,7 @@ from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import PASSED, Preflight
 from services.reconcilers.kinds.machine_set.members import machines_ready, machines_up_to_date, remediating, settled, stale
 from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
+from services.reconcilers.kinds.reference_conditions import absent
 from services.reconcilers.kubeadm.versions import known_release
 
 KCP_MANAGER = "kubeadmcontrolplane-controller"
@@ -171,7 +172,8 @@ def _wanted(observed: Observed) -> int:
 
 def _scaling_up(observed: Observed, preflight: Preflight) -> ConditionValue:
     have, want = len(observed.members), _wanted(observed)
-    missing = f"{observed.kcp.spec.machine_template.spec.infrastructure_ref.kind} does not exist" if observed.template is None else ""
+    ref = observed.kcp.spec.machine_template.spec.infrastructure_ref
+    missing = absent(ref, observed.kcp.namespace, "spec.machineTemplate.spec.infrastructureRef") if observed.template is None else ""
     if observed.failure is not None and not missing:
         missing = f"Failed to create a Machine: {observed.failure.message}" if have < want else ""
     if have >= want:

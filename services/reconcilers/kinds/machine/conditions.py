@@ -13,10 +13,11 @@ from typing import Any
 from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, Priority, Reasons, Summary, get, overlay, polarity, summary
 from schemas.api.core.v1beta2.machine import Machine
+from services.reconcilers.kinds.failing import with_failure
 from services.reconcilers.kinds.machine.deletion import DRAIN, Deletion
 from services.reconcilers.kinds.machine.node_conditions import node_conditions
 from services.reconcilers.kinds.machine.observed import Observed
-from services.reconcilers.kinds.machine.provisioning import Provisioned
+from services.reconcilers.kinds.machine.provisioning import MISSING_REFERENCE_WAIT, Provisioned
 from services.reconcilers.kinds.machine_deployment.template import rollout_equal
 from services.reconcilers.kinds.reference_conditions import DELETED, DOES_NOT_EXIST, Reference, reference_condition
 
@@ -83,7 +84,9 @@ def bootstrap_config_ready(observed: Observed, provisioned: Provisioned) -> Cond
     return reference_condition(
         type_,
         Reference(
-            kind=ref.kind,
+            ref=ref,
+            namespace=machine.namespace,
+            path="spec.bootstrap.configRef",
             obj=observed.bootstrap.obj if observed.bootstrap else None,
             readable=observed.bootstrap_readable,
             latched=provisioned.bootstrap,
@@ -92,6 +95,7 @@ def bootstrap_config_ready(observed: Observed, provisioned: Provisioned) -> Cond
             source="Ready",
             ok="Ready",
             not_ok="NotReady",
+            awaited=_being_made(observed),
         ),
     )
 
@@ -102,7 +106,9 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
     return reference_condition(
         "InfrastructureReady",
         Reference(
-            kind=machine.spec.infrastructure_ref.kind,
+            ref=machine.spec.infrastructure_ref,
+            namespace=machine.namespace,
+            path="spec.infrastructureRef",
             obj=observed.infra.obj if observed.infra else None,
             readable=observed.infra_readable,
             latched=provisioned.infrastructure,
@@ -111,9 +117,17 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
             source="Ready",
             ok="Ready",
             not_ok="NotReady",
-            missed="while the Machine still exists",
+            missed="while the Machine still exists: delete the Machine to have it replaced",
+            awaited=_being_made(observed),
         ),
     )
+
+
+def _being_made(observed: Observed) -> bool:
+    """Whether the owner that made the Machine may still be making its objects; it makes all Machines say the same, so that they aggregate."""
+    metadata = observed.machine.metadata
+    created = metadata.creation_timestamp
+    return metadata.controller is not None and created is not None and observed.at - created < MISSING_REFERENCE_WAIT
 
 
 def updating(machine: Machine) -> ConditionValue:
@@ -191,7 +205,7 @@ def ready(observed: Observed, values: Sequence[Judged], deletion: Deletion | Non
         transform=group_components,
     )
     overrides = (_short_deleting(observed, deletion),) if deletion is not None else ()
-    return summary(rule, overlay(machine.status.conditions, values), overrides)
+    return with_failure(summary(rule, overlay(machine.status.conditions, values), overrides), observed.failure)
 
 
 def group_components(bullets: list[str]) -> list[str]:

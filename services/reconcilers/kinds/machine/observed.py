@@ -13,7 +13,7 @@ from typing import Any
 from fleetwake import labels
 from fleetwake.conditions import get
 from fleetwake.contracts import BootstrapConfig, ControlPlane, InfraMachine
-from fleetwake.kind import External, View, Workload
+from fleetwake.kind import External, Failure, View, Workload
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
@@ -47,6 +47,7 @@ class Observed:
     control_plane_machine_left: bool = True
     drain_rules: tuple[MachineDrainRule, ...] = ()
     workload: Workload = field(default_factory=Workload)
+    failure: Failure | None = None
 
     @property
     def cluster_key(self) -> ClusterKey:
@@ -112,6 +113,7 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         control_plane_machine_left=not deleting or _control_plane_machine_left(view, cluster_key),
         drain_rules=view.select(MachineDrainRule, key.namespace, LabelSelector()) if deleting else (),
         workload=view.workload(cluster_key),
+        failure=view.failure(),
     )
 
 

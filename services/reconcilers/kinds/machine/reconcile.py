@@ -11,10 +11,13 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
+from fleetwake import labels
 from fleetwake.conditions import merge, wire_time
+from fleetwake.kind import Unread
 from fleetwake.patches import status_apply, wire
 from fleetwake.plan import Apply, Plan, Step, soonest
-from schemas.api.core.v1beta2.machine import NodeSystemInfo
+from schemas.api.core.v1beta2.machine import Machine, NodeSystemInfo
+from services.reconcilers.kinds.failing import telling
 from services.reconcilers.kinds.machine.conditions import (
     OWNED_TYPES,
     UP_TO_DATE,
@@ -61,7 +64,8 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()
     paused = paused_condition(machine, cluster)
     if paused.status == "True":
-        return paused_plan(machine, machine.status.conditions, paused, _owned(observed), observed.at)
+        owned = _owned(of_deployment=observed.machine_set is not None and observed.machine_deployment is not None)
+        return paused_plan(machine, machine.status.conditions, paused, owned, observed.at)
     provisioned = take_over(observed)
     steps: list[Step] = []
     own = own_patch(observed, provisioned)
@@ -90,9 +94,15 @@ def reconcile(observed: Observed) -> Plan:
     )
 
 
-def _owned(observed: Observed) -> OwnedStatus:
+def unreadable(unread: Unread) -> Plan:
+    """Tell that a Machine, or what is read for it, is not what its model says."""
+    found = (unread.state["metadata"].get("labels") or {}).keys()
+    owned = _owned(of_deployment=labels.DEPLOYMENT_NAME in found and labels.CONTROL_PLANE not in found)
+    return telling(owned, f"{Machine.GROUP}/{Machine.VERSION}", "Ready", "Available")(unread)
+
+
+def _owned(*, of_deployment: bool) -> OwnedStatus:
     """What this controller owns in status: UpToDate only on Machines of a deployment."""
-    of_deployment = observed.machine_set is not None and observed.machine_deployment is not None
     return OwnedStatus(MANAGER, FIELDS, (*OWNED_TYPES, UP_TO_DATE) if of_deployment else OWNED_TYPES)
 
 

@@ -122,7 +122,7 @@ def _rolling_out(observed: Observed) -> ConditionValue:
 
 def _scaling_up(observed: Observed, wanted: int, current: int) -> ConditionValue:
     spec = observed.deployment.spec.template.spec
-    absent = members.missing_templates(spec, observed.bootstrap_template_missing, observed.infrastructure_template_missing)
+    absent = members.missing_templates(spec, observed.deployment.namespace, observed.bootstrap_template_missing, observed.infrastructure_template_missing)
     if current >= wanted:
         told = absent and not observed.deployment.metadata.deleting
         return ConditionValue("ScalingUp", FALSE, "NotScalingUp", f"Scaling up would be blocked because {absent}" if told else "")

@@ -14,6 +14,7 @@ from fleetwake.conditions import FALSE, NAMES_MAX, TRUE, UNKNOWN, Aggregate, Con
 from schemas.api.core.v1beta2.machine import Machine, MachineSpec
 from schemas.api.meta import Condition, KubeObject
 from services.reconcilers.kinds.cloning import TEMPLATE_SUFFIX
+from services.reconcilers.kinds.reference_conditions import absent
 
 UP_TO_DATE_GRACE = timedelta(seconds=10)
 """How long a new Machine may lack its UpToDate condition without the aggregate telling of it."""
@@ -107,11 +108,12 @@ def waiting_for_replicas(type_: str) -> ConditionValue:
     return ConditionValue(type_, UNKNOWN, "WaitingForReplicasSet", "Waiting for spec.replicas set")
 
 
-def missing_templates(spec: MachineSpec, bootstrap_missing: bool, infrastructure_missing: bool) -> str:
-    """Which templates do not exist, as conditions word it; empty when all do."""
-    missing = [spec.bootstrap.config_ref.kind] if bootstrap_missing and spec.bootstrap.config_ref is not None else []
-    missing += [spec.infrastructure_ref.kind] if infrastructure_missing else []
-    return f"{' and '.join(missing)} do{'es' if len(missing) == 1 else ''} not exist" if missing else ""
+def missing_templates(spec: MachineSpec, namespace: str, bootstrap_missing: bool, infrastructure_missing: bool) -> str:
+    """Which templates do not exist and which fields name them, as conditions word it; empty when all do."""
+    config_ref = spec.bootstrap.config_ref
+    missing = [absent(config_ref, namespace, "spec.template.spec.bootstrap.configRef")] if bootstrap_missing and config_ref is not None else []
+    missing += [absent(spec.infrastructure_ref, namespace, "spec.template.spec.infrastructureRef")] if infrastructure_missing else []
+    return " and ".join(missing)
 
 
 def is_template(kind: str) -> bool:

@@ -15,6 +15,7 @@ from fleetwake.contracts import ControlPlane
 from fleetwake.kind import External
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_set import MachineSet
+from services.reconcilers.kinds.reference_conditions import absent
 
 STABLE, KUBERNETES_SKEW, KUBEADM_SKEW, CONTROL_PLANE_SKEW = "ControlPlaneIsStable", "KubernetesVersionSkew", "KubeadmVersionSkew", "ControlPlaneVersionSkew"
 ALL = "All"
@@ -59,7 +60,7 @@ def failures(scene: Scene) -> tuple[str, ...]:
     if ALL in skipped or reference is None:
         return ()
     if scene.control_plane is None:
-        return (f"{reference.kind} {scene.cluster.namespace}/{reference.name} does not exist",)
+        return (absent(reference, scene.cluster.namespace, f"spec.controlPlaneRef of Cluster {scene.cluster.name}"),)
     control_plane = ControlPlane(scene.control_plane)
     if not control_plane.version:
         return ()

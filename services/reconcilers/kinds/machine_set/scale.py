@@ -32,7 +32,7 @@ class Scaling:
 def missing(observed: Observed) -> str:
     """Which templates do not exist, for conditions."""
     spec = observed.machine_set.spec.template.spec
-    return missing_templates(spec, observed.bootstrap_template_missing, observed.infrastructure_template_missing)
+    return missing_templates(spec, observed.machine_set.namespace, observed.bootstrap_template_missing, observed.infrastructure_template_missing)
 
 
 def scale(observed: Observed, blockers: Sequence[str], going: frozenset[str]) -> Scaling:

@@ -1,0 +1,74 @@
+"""What an object tells when its controller cannot do its work: a write that was refused for good, or an object that cannot be read.
+
+Shared by the kinds of this service; pure. Nothing else would tell: a run that ends so writes no other status.
+
+Source: kinds.md §1, §2 (reason InternalError); Cluster API v1.14 conditions with status Unknown while a controller cannot judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from fleetwake.conditions import MESSAGE_LENGTH_MAX, TRUE, UNKNOWN, ConditionValue, order, wire_time
+from fleetwake.kind import Failure, Unread
+from fleetwake.plan import Apply, Plan
+from services.reconcilers.kinds.pausing import OwnedStatus
+from services.reconcilers.kinds.reference_conditions import INTERNAL_ERROR
+
+LOOK_AGAIN = timedelta(seconds=30)
+"""When to try to read again: the object that cannot be read may be one whose repair wakes nobody."""
+
+
+def explained(failure: Failure) -> str:
+    """A failure as conditions word it: what was done to which object, what was wrong, and what to do."""
+    fields = ", ".join(dict.fromkeys(field for field, _ in failure.causes if field))
+    remedy = f"correct {fields}" if fields else "remove what the message names; any change here tries again"
+    return f"{failure.operation}: {failure.message}: {remedy}"
+
+
+def with_failure(told: ConditionValue, failure: Failure | None) -> ConditionValue:
+    """A summary with the failure as one more bullet. What was True is no longer known; a known issue stays the verdict."""
+    if failure is None:
+        return told
+    message = "\n".join(filter(None, (told.message, f"* {INTERNAL_ERROR}: {explained(failure)}")))
+    return replace(told, status=UNKNOWN, reason=INTERNAL_ERROR, message=message) if told.status == TRUE else replace(told, message=message)
+
+
+def telling(owned: OwnedStatus, api_version: str, *types: str) -> Callable[[Unread], Plan]:
+    """The plan of a kind for an object whose observation cannot be read: the conditions of ``types`` tell it, all else of the status stays."""
+
+    def unreadable(unread: Unread) -> Plan:
+        stored: Mapping[str, Any] = unread.state.get("status") or {}
+        kept = {one["type"]: one for one in stored.get("conditions") or () if one.get("type") in owned.condition_types}
+        told = {type_: _told(unread, type_, kept.get(type_)) for type_ in types}
+        if all(kept.get(type_) == condition for type_, condition in told.items()):
+            return Plan(requeue_after=LOOK_AGAIN)
+        status = {name: stored[name] for name in owned.fields if name in stored}
+        status["conditions"] = sorted((kept | told).values(), key=lambda one: order(one["type"]))
+        step = Apply(
+            key=unread.key,
+            api_version=api_version,
+            uid=str(unread.state["metadata"]["uid"]),
+            body={"status": status},
+            reason=f"cannot be read: {unread.failure.operation}",
+            manager=owned.manager,
+            subresource="status",
+        )
+        return Plan((step,), LOOK_AGAIN)
+
+    return unreadable
+
+
+def _told(unread: Unread, type_: str, stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    since = stored.get("lastTransitionTime") if stored is not None and stored.get("status") == UNKNOWN else None
+    return {
+        "type": type_,
+        "status": UNKNOWN,
+        "observedGeneration": unread.state["metadata"].get("generation", 0),
+        "lastTransitionTime": since or wire_time(unread.at),
+        "reason": INTERNAL_ERROR,
+        "message": f"{unread.failure.operation}: {unread.failure.message}"[:MESSAGE_LENGTH_MAX],
+    }
