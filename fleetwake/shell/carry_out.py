@@ -36,6 +36,7 @@ from fleetwake.shell import bodies
 from fleetwake.shell.cache import SHARED_PARTITION, Cache
 from fleetwake.shell.ports import APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, Cause, Ports, Request, Response, RunTrace
 from fleetwake.shell.resources import Resources
+from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.shell.view import SECRET
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.placement import shared
@@ -149,6 +150,7 @@ class Hands:
     known: Callable[[Mapping[str, Any]], Mapping[str, str]]
     epoch: Callable[[], int]
     actions: Mapping[str, LocalHandler]
+    secrets: SecretBytes
 
 
 class CarryOut:
@@ -372,11 +374,14 @@ class CarryOut:
         return known
 
     async def read_secret(self, key: ObjectKey) -> Mapping[str, bytes] | None:
-        """The decoded data of a Secret, straight from the API server; None when it does not exist. Never cached, never logged.
+        """The decoded data of a Secret: what the API server said within seconds (``SecretBytes``), else read live; None when it does not exist. Never logged.
 
         Of an object of another kind: ``{"object": <its JSON>}``, sensitive fields included.
         """
         self._fence()
+        kept = self._hands.secrets.find(key)
+        if kept is not None:
+            return kept
         response = await self._hands.ports.kube.send(Request("GET", self._hands.resources.path(key), cluster=key.cluster))
         error = error_of(response, f"get {key}")
         if isinstance(error, NotFoundError):
@@ -385,7 +390,9 @@ class CarryOut:
             raise error
         if key.group_kind != SECRET:
             return {"object": response.body}
-        return bodies.decode_secret(body_of(response))
+        state = body_of(response)
+        self._hands.secrets.keep(key, state)
+        return bodies.decode_secret(state)
 
     def _uid(self, key: ObjectKey) -> str:
         entry = self._hands.cache.get(key)
@@ -411,6 +418,7 @@ class CarryOut:
             self.gone(run, key, meta["uid"], version)
             return
         held = self._hands.cache.get(key)
+        self._hands.secrets.keep(key, state)
         state = self._hands.redact(state)
         if outcome is not None:
             outcome.changes = bodies.difference(before, state)
@@ -428,6 +436,7 @@ class CarryOut:
     def gone(self, run: RunContext, key: ObjectKey, uid: str, version: Version | None = None) -> None:
         """An object is known to be gone."""
         held = self._hands.cache.get(key)
+        self._hands.secrets.drop(key)
         change = self._hands.cache.remove(key, version or (held.version if held else Version(self._hands.epoch(), 0)), uid)
         if change is not None:
             self._hands.changed(change, self._cause(run, change.before or {}))

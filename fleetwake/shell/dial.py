@@ -1,4 +1,4 @@
-"""Dialling a workload cluster: its kubeconfig Secret read live, a client of its own, watches, looks, and etcd through its pods.
+"""Dialling a workload cluster: its kubeconfig Secret read, a client of its own, watches, looks, and etcd through its pods.
 
 No key material stays behind: kubeconfig bytes live in the client's TLS context, the etcd client certificate in memory. Source: workload.md §1, §2.
 """
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleetwake.errors import FleetwakeError, NotConnectedError, NotFoundError, UnavailableError
+from fleetwake.errors import FleetwakeError, ForbiddenError, NotConnectedError, NotFoundError, UnavailableError
 from fleetwake.kube import config, pki
 from fleetwake.kube.answers import body_of, error_of
 from fleetwake.kube.client import ApiClient
@@ -23,11 +23,14 @@ from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import Clock, KubePort, Request, Response
 from fleetwake.shell.resources import CORE, Resources
+from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.shell.workload import WorkloadEvent
 from schemas.api.registry import KINDS
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+TRYING_SECONDS, TRYING_MAX = 60.0, 512
+"""How long, and for how many clusters, a kubeconfig that was read is kept between calls that nobody answers."""
 ETCD_CALL_LIMIT = timedelta(seconds=15)
 PODS_PAGE = 100
 ETCD_CLIENT_NAME = "apiserver-etcd-client"
@@ -65,25 +68,32 @@ async def send_over(client: ApiClient, request: Request, audit_id: str = "") -> 
 class Dialer:
     """Makes connected ``RemoteApi`` objects."""
 
-    def __init__(self, management: KubePort, clock: Clock) -> None:
-        self._management, self._clock = management, clock
+    def __init__(self, management: KubePort, clock: Clock, secrets: SecretBytes) -> None:
+        self._management, self._clock, self._secrets = management, clock, secrets
+        self._trying: dict[ClusterKey, tuple[float, bytes, config.ApiConfig]] = {}
 
     def now(self) -> datetime:
         """The time, for the validity of certificates."""
         return self._clock.now()
 
     async def secret(self, cluster: ClusterKey, purpose: str) -> Mapping[str, bytes]:
-        """The bytes of ``<cluster>-<purpose>``, read live.
+        """The bytes of ``<cluster>-<purpose>``: what the API server said within seconds, else read live.
 
         Raises:
             NotFoundError: there is no such Secret.
         """
-        path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{cluster.name}-{purpose}"
+        key = ObjectKey("", "Secret", cluster.namespace, f"{cluster.name}-{purpose}")
+        kept = self._secrets.find(key)
+        if kept is not None:
+            return kept
+        path = f"/api/v1/namespaces/{key.namespace}/secrets/{key.name}"
         response = await self._management.send(Request("GET", path))
         error = error_of(response, f"get Secret {cluster.namespace}/{cluster.name}-{purpose}")
         if error is not None:
             raise error
-        return decode_secret(body_of(response))
+        state = body_of(response)
+        self._secrets.keep(key, state)
+        return decode_secret(state)
 
     async def dial(self, cluster: ClusterKey) -> RemoteApi:
         """Connect and ask the server one question.
@@ -91,18 +101,35 @@ class Dialer:
         Raises:
             FleetwakeError: no kubeconfig, no connection, or the credentials are refused.
         """
-        data = await self.secret(cluster, "kubeconfig")
-        api = config.from_kubeconfig(data.get("value", b""))
+        data = (await self.secret(cluster, "kubeconfig")).get("value", b"")
+        _, tried, read = self._trying.pop(cluster, (0.0, b"", None))
+        api = read if read is not None and tried == data else config.from_kubeconfig(data)
         client = ApiClient(api, service="reconcilers")
         try:
             response = await client.request("GET", "/version", timeout_seconds=CONNECT_TIMEOUT_SECONDS)
             error = error_of(Response(response.status, response.body), f"connect to {cluster}")
             if error is not None:
                 raise error
+        except ForbiddenError:
+            # rotated, perhaps: what was kept is not tried twice
+            self._secrets.drop(ObjectKey("", "Secret", cluster.namespace, f"{cluster.name}-kubeconfig"))
+            await client.close()
+            raise
+        except UnavailableError:
+            # a cluster that is coming up is dialled many times with the same kubeconfig; reading it costs more than the call
+            self._remember(cluster, data, api)
+            await client.close()
+            raise
         except BaseException:
             await client.close()
             raise
         return RemoteApi(cluster, client, self)
+
+    def _remember(self, cluster: ClusterKey, data: bytes, api: config.ApiConfig) -> None:
+        now = self._clock.boot()
+        self._trying[cluster] = (now + TRYING_SECONDS, data, api)
+        while (oldest := next(iter(self._trying.items())))[1][0] <= now or len(self._trying) > TRYING_MAX:
+            del self._trying[oldest[0]]
 
 
 class RemoteApi:

@@ -122,7 +122,6 @@ class Service:
         self.connections = WorkloadConnections(Outside(self._dial, self.clock, self._workload_changed)) if spec.owns_workloads else None
         workloads: Workloads = self.connections if self.connections is not None else NoWorkloads()
         self._workloads = workloads
-        self.dialer = Dialer(self.kube, self.clock)
         group = spec.group or f"{settings.topic_prefix}-{spec.name.replace('_', '-')}"
         datadir = settings.data_dir or tempfile.mkdtemp(prefix="fleetwake-")
         self.stream = StreamApp(
@@ -132,6 +131,7 @@ class Service:
             self._stop,
         )
         self.worker: Worker = self.stream.worker
+        self.dialer = Dialer(self.kube, self.clock, self.worker.secrets)
         self.web = HealthServer((settings.web_bind, settings.web_port), self.worker.metrics.registry, self.stream.missing, self.stream.stalled, self._status)
 
     def _worker(self, stream: StreamApp) -> Worker:

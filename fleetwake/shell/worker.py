@@ -23,6 +23,7 @@ from fleetwake.shell.queue import KeyedQueue, Token, Wakeup
 from fleetwake.shell.resources import CRD, Resources
 from fleetwake.shell.results import Results
 from fleetwake.shell.runner import Runner
+from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.stream.partition import partition_of
 from schemas.api.registry import KINDS as MODELS
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
@@ -86,6 +87,7 @@ class Worker:
         self.options, self.ports, self.workloads = options, ports, workloads
         self.metrics = Metrics()
         self.cache = Cache(ports.clock.boot)
+        self.secrets = SecretBytes(self.cache, ports.clock.boot)
         self.lookup = CacheLookup(self.cache)
         self.resources = Resources(MODELS)
         self.partitions: dict[int, Partition] = {}
@@ -111,6 +113,7 @@ class Worker:
             options.known,
             lambda: self.epoch,
             options.actions,
+            self.secrets,
         )
         self.runner = Runner(self)
 
