@@ -139,6 +139,10 @@ def as_json(report: Report) -> dict[str, Any]:
     """The report as plain data."""
     found = asdict(report)
     found["order"].pop("state")
+    for made, plain in zip((*report.created, *report.deleted), (*found["created"], *found["deleted"]), strict=True):
+        # asdict makes of a Counter one that counts its pairs
+        for counted in ("writes", "reads", "refused"):
+            plain["requests"][counted] = dict(getattr(made.requests, counted))
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import orjson
 import pytest
 
-from bench.audit import AuditLog, count
+from bench.audit import AuditLog, Requests, count
+from bench.create import Order, Report, Round, as_json
 from bench.failover import gaps
 from bench.fleet import available, manifests
 from bench.observed_worker import Start, read_starts
@@ -169,3 +171,12 @@ def test_a_metric_is_summed_over_its_labels_and_not_over_its_namesakes() -> None
     page = b'# HELP a_total x\na_total{k="1"} 2.0\na_total{k="2"} 3.0\na_total_more 7.0\n'
 
     assert metric_of(page, "a_total") == 5.0
+
+
+def test_a_report_is_plain_json() -> None:
+    usage = between(Reading(0.0, {"apiserver": 1.0}, 0.0, 0.0), Reading(1.0, {"apiserver": 2.0}, 0.0, 1.0))
+    requests = Requests(writes=Counter({"reconcilers create secrets": 9}))
+    made = Round(1.0, [], Spread.of([1.0]), usage, usage, requests, 0, (0.0, 0.0, 0.0))
+    plain = orjson.loads(orjson.dumps(as_json(Report(Order(1, 3, 1), {}, {}, [made], [made]))))
+    assert plain["created"][0]["requests"]["writes"] == {"reconcilers create secrets": 9}
+    assert plain["deleted"][0]["settled"]["cpu"] == {"apiserver": 1.0}
