@@ -22,6 +22,7 @@ from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, load_incluster_config
 from kubernetes.config.kube_config import ENV_KUBECONFIG_PATH_SEPARATOR, KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
 
+from fleetwake import yaml_text
 from fleetwake.errors import TerminalError
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -83,12 +84,12 @@ def from_kubeconfig(data: bytes, *, context: str | None = None) -> ApiConfig:
         ConfigError: it is no kubeconfig, or asks for what is refused (unverified TLS, a command to run, files of this machine).
     """
     try:
-        document = yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        document = yaml_text.load(data)
         if not isinstance(document, dict):
             raise ConfigError("kubeconfig: the document is no mapping")
         _refuse_local_reach(document)
         return _from_document(document, document, context)
-    except (ConfigException, yaml.YAMLError, KeyError, TypeError) as error:
+    except (ConfigException, yaml_text.YAMLError, KeyError, TypeError) as error:
         raise ConfigError(f"kubeconfig: {error}") from error
 
 

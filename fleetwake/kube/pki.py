@@ -22,11 +22,12 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Literal, Self, get_args
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from fleetwake import yaml_text
 
 KeyAlgorithm = Literal["RSA-2048", "RSA-3072", "RSA-4096", "ECDSA-P256", "ECDSA-P384"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -138,17 +139,17 @@ def render_kubeconfig(cluster: str, server: str, ca_pem: bytes, client: KeyPair)
         "preferences": {},
         "users": [{"name": user, "user": {"client-certificate-data": _base64(client.cert_pem), "client-key-data": _base64(client.key_pem)}}],
     }
-    return yaml.safe_dump(document, sort_keys=True, width=1 << 20).encode()
+    return yaml_text.dump(document, width=1 << 20).encode()
 
 
 def kubeconfig_client_certificate(kubeconfig: bytes) -> bytes:
     """Read the client certificate (PEM) of the current context's user. Raises: ValueError if the document has none embedded."""
     try:
-        document = yaml.safe_load(kubeconfig)
+        document = yaml_text.load(kubeconfig)
         contexts = {entry["name"]: entry["context"] for entry in document["contexts"]}
         users = {entry["name"]: entry["user"] for entry in document["users"]}
         return base64.b64decode(users[contexts[document["current-context"]]["user"]]["client-certificate-data"], validate=True)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (yaml_text.YAMLError, KeyError, TypeError, ValueError):
         # the document holds a key: nothing of it may be chained into an error
         raise ValueError("the kubeconfig has no embedded client certificate for its current context") from None
 

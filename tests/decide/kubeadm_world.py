@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetwake.errors import ConflictError
 from fleetwake.kind import Failure, Kind, Looked, Workload
+from fleetwake.kube.pki import KEY_ALGORITHMS, generate_key
 from fleetwake.plan import (
     Apply,
     Computed,
@@ -32,6 +34,14 @@ from tests.decide.world import FakeView, Json, merge_patch
 O = TypeVar("O")  # noqa: E741
 
 KEYS = Path(__file__).parents[1] / "golden" / "bootstrap" / "secrets"
+
+
+@cache
+def private_key(algorithm: str) -> bytes:
+    """A key of the algorithm, always the same one."""
+    return generate_key(next(known for known in KEY_ALGORITHMS if known == algorithm))
+
+
 CLUSTER = "default/demo"
 CORE = "cluster.x-k8s.io/v1beta2"
 
@@ -223,7 +233,7 @@ class KubeadmWorld(FakeView):
             return self.store[value.key]["metadata"]["uid"]
         if isinstance(value, Computed):
             found = {key: dict(self.store[key]["data"]) for key in value.secrets if key in self.store and key.kind == "Secret"}
-            keys = tuple((KEYS / "ca.key").read_bytes() for _ in value.private_keys)
+            keys = tuple(private_key(algorithm) for algorithm in value.private_keys)
             return value.render(SecretInputs(found, keys, self.at))
         if isinstance(value, Mapping):
             return {key: self._resolved(item) for key, item in value.items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from fleetwake import labels
 from fleetwake.kind import Change, Looked
@@ -583,6 +585,20 @@ def test_kubeconfig_is_renewed_when_half_its_life_is_over() -> None:
     world.at += timedelta(days=2)
     assert "Patch Secret" in writes(world.settle_kcp())
     assert world.stored("Secret", "demo-kubeconfig")["data"]["value"] != before  # type: ignore[index]
+
+
+def test_keys_are_of_the_algorithm_asked_for_and_else_rsa_but_for_the_kubeconfigs_client() -> None:
+    def headers(world: Fleet) -> dict[str, bytes]:
+        found = {suffix: world.stored("Secret", f"demo-{suffix}")["data"] for suffix in ("ca", "etcd", "sa", "proxy", "kubeconfig")}  # type: ignore[index]
+        user = yaml.safe_load(found.pop("kubeconfig")["value"])["users"][0]["user"]
+        keys = {suffix: data["tls.key"] for suffix, data in found.items()} | {"kubeconfig": base64.b64decode(user["client-key-data"])}
+        return {name: key.splitlines()[0].removeprefix(b"-----BEGIN ").split()[0] for name, key in keys.items()}
+
+    assert headers(running()) == {**dict.fromkeys(("ca", "etcd", "sa", "proxy"), b"RSA"), "kubeconfig": b"EC"}
+    asked = running(kubeadmConfigSpec={"clusterConfiguration": {"encryptionAlgorithm": "RSA-2048"}})
+    assert set(headers(asked).values()) == {b"RSA"}
+    asked = running(kubeadmConfigSpec={"clusterConfiguration": {"encryptionAlgorithm": "ECDSA-P384"}})
+    assert set(headers(asked).values()) == {b"EC"}
 
 
 def test_kubeconfig_of_somebody_else_is_never_renewed() -> None:

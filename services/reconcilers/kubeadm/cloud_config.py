@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from fleetwake import yaml_text
 from services.reconcilers.kubeadm.documents import Json
 
 HEADER = "## template: jinja\n#cloud-config\n"
@@ -72,7 +71,7 @@ def render(data: UserData) -> bytes:
         "fs_setup": [_filesystem(one) for one in (spec.get("diskSetup") or {}).get("filesystems") or ()],
         "mounts": [list(mount) for mount in spec.get("mounts") or ()],
     }
-    lines.extend(yaml.safe_dump({name: value}, sort_keys=False, width=1 << 20, allow_unicode=True).rstrip("\n") for name, value in sections.items() if value)
+    lines.extend(yaml_text.dump({name: value}, sort_keys=False, width=1 << 20).rstrip("\n") for name, value in sections.items() if value)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -85,13 +84,13 @@ def kubeadm_command(verb: str, path: str, verbosity: int | None) -> str:
 def _quoted(text: str) -> str:
     """A YAML double-quoted scalar on one line."""
     if _NOT_LITERAL.search(text):
-        return yaml.safe_dump(text, default_style='"', width=1 << 30, allow_unicode=True).rstrip("\n")
+        return yaml_text.quoted(text, width=1 << 30).rstrip("\n")
     return json.dumps(text, ensure_ascii=False)
 
 
 def _plain(text: str) -> str:
     """A scalar as YAML spells it with the least quoting."""
-    return yaml.safe_dump(text, width=1 << 30, allow_unicode=True).removesuffix("...\n").rstrip("\n")
+    return yaml_text.dump(text, width=1 << 30).rstrip("\n")
 
 
 def _commands(section: str, commands: Sequence[str]) -> Iterable[str]:

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import yaml
-
+from fleetwake import yaml_text
 from services.reconcilers.kubeadm.versions import KubeadmApi
 
 Json: TypeAlias = Mapping[str, Any]
@@ -59,7 +58,7 @@ def duration(seconds: int) -> str:
 
 def to_yaml(document: Json) -> str:
     """A document as YAML with sorted keys, one line for each scalar that has one, with a newline at its end."""
-    return yaml.safe_dump(dict(document), sort_keys=True, width=1 << 20, allow_unicode=True)
+    return yaml_text.dump(dict(document), width=1 << 20)
 
 
 def cluster_configuration(spec: Json, api: KubeadmApi, facts: ClusterFacts) -> Document:

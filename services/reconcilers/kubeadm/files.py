@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
-
+from fleetwake import yaml_text
 from fleetwake.errors import InvalidError
 from fleetwake.plan import SecretInputs
 from schemas.keys import ObjectKey
@@ -134,7 +133,7 @@ def discovery_kubeconfig(file: Json) -> WriteFile:
         "clusters": [{"name": "default", "cluster": {name: cluster[key] for key, name in keys.items() if cluster.get(key)}}],
         "users": [{"name": "default", "user": _auth(user)}],
     }
-    return WriteFile(file["kubeConfigPath"], yaml.safe_dump(document, sort_keys=True, width=1 << 20), "root:root", "0640")
+    return WriteFile(file["kubeConfigPath"], yaml_text.dump(document, width=1 << 20), "root:root", "0640")
 
 
 def _auth(user: Json) -> dict[str, Any]:

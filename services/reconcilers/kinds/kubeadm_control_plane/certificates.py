@@ -16,7 +16,7 @@ from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_refe
 from fleetwake.plan import Create, Patch, Step, Together
 from schemas.api.meta import OwnerReference
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
-from services.reconcilers.kinds.kubeconfig import create_kubeconfig, kubeconfig_value
+from services.reconcilers.kinds.kubeconfig import CLIENT_KEY_ALGORITHM, create_kubeconfig, kubeconfig_value
 from services.reconcilers.kubeadm import secrets
 from services.reconcilers.kubeadm.secrets import Purpose
 
@@ -86,7 +86,7 @@ def kubeconfig_steps(observed: Observed, *, ca_coming: bool) -> tuple[tuple[Step
     ``ca_coming``: the CA's Secret is made earlier in the same plan.
     """
     endpoint, found = observed.cluster.spec.control_plane_endpoint, observed.secrets.get(Purpose.KUBECONFIG)
-    algorithm = str(observed.configuration.get("encryptionAlgorithm") or secrets.DEFAULT_ALGORITHM)
+    algorithm = str(observed.configuration.get("encryptionAlgorithm") or CLIENT_KEY_ALGORITHM)
     if found is None:
         if not ca_coming and Purpose.CA not in observed.secrets:
             return (), None
