@@ -14,7 +14,7 @@ from typing import Any
 
 import faust
 
-from fleetwake.shell.intake import Intake
+from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.transport import Heartbeats
 
@@ -26,7 +26,6 @@ FENCE_SHARE = 0.5
 """A write is sent only while the last confirmed heartbeat is younger than this share of the session."""
 COMMIT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
-DRIFT_CHECK_SECONDS = 600.0
 STALL_SECONDS = 120.0
 """Lag without progress for longer than this makes /healthz fail."""
 

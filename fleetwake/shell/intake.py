@@ -17,13 +17,15 @@ import aiokafka
 import orjson
 from pydantic import ValidationError
 
-from fleetwake.errors import UnavailableError
-from fleetwake.shell.cache import SHARED_PARTITION
+from fleetwake.errors import RetryableError, UnavailableError
+from fleetwake.shell.cache import SHARED_PARTITION, Entry
+from fleetwake.shell.drift import Newest
+from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Token
 from fleetwake.shell.results import open_runs
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.replay import end_offsets, plain_consumer, read_ranges
-from schemas.records import ObjectRecord
+from schemas.records import DELETED, ObjectRecord
 from schemas.results import RESULT_TYPES, Run
 from schemas.topics import MESSAGE_BYTES_MAX, Topics
 
@@ -32,6 +34,8 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 """Bytes of a value that a dead letter keeps: room for headers is left."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
+DRIFT_CHECK_SECONDS = 600.0
+"""Pause between two drift checks of a worker."""
 
 
 class Tracker:
@@ -298,37 +302,43 @@ class Intake:
     async def drift_check(self) -> int:
         """Read the owned partitions again and compare (key, version) with the cache; differences are counted, repaired and returned."""
         numbers = {number for number, partition in self._worker.partitions.items() if partition.ready}
-        assignment, differences = self._assignments, 0
+        assignment = self._assignments
         if not numbers:
             return 0
         ends = await end_offsets(self._bootstrap, self._topics.objects, numbers)
-        newest: dict[Any, tuple[Any, ObjectRecord]] = {}
+        newest = Newest()
 
         def take(message: Any) -> None:
             record = self._decode(message)
-            if record is None or (record.key.cluster and self._worker.options.owns_workloads):
-                return
-            before = newest.get(record.key)
-            if record.value is None and not record.version.resource_version and before is not None and before[1].type in ("DELETED", "MOVED"):
-                # the record before a bare tombstone knows the version
-                return
-            newest[record.key] = (message, record)
+            if record is not None and not (record.key.cluster and self._worker.options.owns_workloads):
+                newest.take(message.partition, record)
 
         await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
         if self._assignments != assignment:
             return 0
-        for key, (message, record) in newest.items():
-            held = self._worker.cache.get(key)
-            gone = record.value is None or record.type in ("DELETED", "MOVED")
-            if (gone and held is not None and held.version <= record.version and held.partition == message.partition) or (
-                not gone and (held is None or held.version < record.version) and self._worker.cache.grave(key) is None
-            ):
-                differences += 1
-                self._worker.take(message.partition, record)
+        drift = newest.against(self._worker.cache, numbers)
+        for partition, record in drift.missed:
+            self._worker.take(partition, record)
+        differences = len(drift.missed) + sum([await self._drop_if_gone(entry) for entry in drift.unknown])
         if differences:
             self._worker.metrics.drift.labels("worker").inc(differences)
             log.warning("drift: %d objects differed from the topic and were repaired", differences)
         return differences
+
+    async def _drop_if_gone(self, entry: Entry) -> bool:
+        """Drop an object that no record tells of if the API server does not know it either: compaction took its end before it was seen."""
+        worker, key = self._worker, entry.key
+        if worker.resources.find(key.group_kind) is None:
+            return False
+        try:
+            response = await worker.ports.kube.send(Request("GET", worker.resources.path(key), accept=METADATA_ONLY))
+        except RetryableError:
+            # the next check asks again
+            return False
+        if response.status != 404 or worker.cache.get(key) is not entry:
+            return False
+        worker.take(entry.partition, ObjectRecord(key, DELETED, entry.version, entry.cluster, None))
+        return True
 
 
 def _read(message: Any) -> ObjectRecord | str:
