@@ -84,13 +84,17 @@ def _of_template(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
     there = change.before is not None and change.after is not None
     if there and not change.differs("metadata", "ownerReferences") and not change.differs("metadata", "annotations", labels.SKIP_PREFLIGHT_CHECKS):
         return
+    name, kind, group = change.key.name, change.key.kind, change.key.group
     for key in lookup.namespace_keys(MACHINE_SET, change.key.namespace):
         found = lookup.read(MachineSet, key)
         if found is None:
             continue
         spec = found.spec.template.spec
-        if any(ref is not None and (ref.api_group, ref.kind, ref.name) == _named(change.key) for ref in (spec.infrastructure_ref, spec.bootstrap.config_ref)):
-            yield key
+        for ref in (spec.infrastructure_ref, spec.bootstrap.config_ref):
+            # by name first: every MachineSet of the namespace is asked, and nearly all answer no
+            if ref is not None and ref.name == name and (ref.api_group, ref.kind) == (group, kind):
+                yield key
+                break
 
 
 def _named(key: ObjectKey) -> tuple[str, str, str]:
