@@ -59,7 +59,7 @@ class Bootstrapper:
             if not wanted.again:
                 self._may_join(cluster, data)
         else:
-            self._may_init(cluster, data)
+            self._may_init(cluster, data, again=wanted.again)
         facts = objects.NodeFacts(
             name=host.name,
             uid=host.uid,
@@ -78,8 +78,11 @@ class Bootstrapper:
         if found is None or found.obj.get("spec", {}).get("providerID") != wanted.provider_id:
             cluster.server.create("nodes", made, options=WriteOptions(field_manager="kubelet"))
 
-    def _may_init(self, cluster: EmulatedCluster, data: BootstrapData) -> None:
+    def _may_init(self, cluster: EmulatedCluster, data: BootstrapData, *, again: bool) -> None:
         if cluster.initialized and cluster.etcd.members:
+            if again:
+                # what was kept is lost, and another host was rebuilt before the one that began it all: this one comes back beside it
+                return
             raise BootstrapError("kubeadm init: the cluster has a control plane already")
         if cluster.initialized:
             cluster.begin_anew()
