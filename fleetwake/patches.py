@@ -171,11 +171,41 @@ def wire(model: Frozen) -> dict[str, Any]:
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-def status_apply(obj: KubeObject, manager: str, status: Mapping[str, Any], *, absent_conditions: Iterable[str] = ()) -> Apply | None:
+@dataclass(frozen=True, slots=True)
+class Informing:
+    """The part of a kind's status that nobody waits for: people read it, or decisions that follow it a moment later all the same.
+
+    ``fields`` by their name on the wire; ``conditions`` are types whose status informs. Reasons and messages of every condition do. Whatever is not
+    named here is waited for.
+    """
+
+    fields: frozenset[str] = frozenset()
+    conditions: frozenset[str] = frozenset()
+
+    def covers(self, have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
+        """Whether all that differs between the stored and the wanted status is of this part."""
+        for name, wanted in want.items():
+            if name == "conditions":
+                before = {one["type"]: one["status"] for one in have.get("conditions") or ()}
+                if any(self._awaited(before.get(one["type"], ""), one) for one in wanted):
+                    return False
+            elif name not in self.fields and differs(have, {name: wanted}):
+                return False
+        return True
+
+    def _awaited(self, was: str, one: Mapping[str, Any]) -> bool:
+        now = one["status"]
+        return now != was and "True" in (now, was) and one["type"] not in self.conditions
+
+
+def status_apply(
+    obj: KubeObject, manager: str, status: Mapping[str, Any], *, absent_conditions: Iterable[str] = (), informing: Informing | None = None
+) -> Apply | None:
     """The server-side apply of everything ``manager`` owns in the object's status; None when the object has it so already.
 
     ``status`` is JSON: every field this manager may ever own, with None for one that shall be absent now (nested objects likewise);
     ``conditions`` as ``fleetwake.conditions.merge`` gives them. ``absent_conditions`` are types this manager may have set and wants gone.
+    ``informing``: what of it nobody waits for; without it every write is waited for.
     """
     stored = getattr(obj, STATUS)
     have = wire(stored)
@@ -191,6 +221,7 @@ def status_apply(obj: KubeObject, manager: str, status: Mapping[str, Any], *, ab
         reason="status tells what was observed",
         manager=manager,
         subresource=STATUS,
+        informs=informing is not None and not gone and informing.covers(have, status),
     )
 
 

@@ -82,7 +82,8 @@ class Apply:
 
     ``body`` is the fields alone (no apiVersion, kind, name: the shell adds them from ``key`` and ``api_version``). ``uid`` is sent so that a vanished
     object is never re-created; ``resource_version`` is sent when the write must not overtake another (latches). Steps whose ``subresource`` is
-    ``status`` are carried out even when an earlier step failed: they tell what was observed.
+    ``status`` are carried out even when an earlier step failed: they tell what was observed. ``informs``: nobody waits for this write, the
+    shell may put it off for a moment (``fleetwake.shell.spacing``) and then write what is true by then.
     """
 
     key: ObjectKey
@@ -93,6 +94,7 @@ class Apply:
     manager: str = ""
     subresource: str = ""
     resource_version: str = ""
+    informs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

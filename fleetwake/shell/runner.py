@@ -22,7 +22,7 @@ from fleetwake.shell.carry_out import CarryOut, RunContext
 from fleetwake.shell.policy import Verdict, policy
 from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Wakeup
-from fleetwake.shell.spacing import STATUS_SPACING, informs
+from fleetwake.shell.spacing import HeldBack
 from fleetwake.shell.timers import Timers
 from fleetwake.shell.verify import Verifier
 from fleetwake.shell.view import SECRET, CacheView, Surroundings, unreadable
@@ -45,14 +45,14 @@ REFUSED_ONCE_WAIT = timedelta(seconds=2)
 class KeyState:
     """What the worker remembers of a key between runs."""
 
-    __slots__ = ("attempts", "blocked", "failure", "retrying", "status_at", "unread", "verify")
+    __slots__ = ("attempts", "blocked", "failure", "held_back", "retrying", "unread", "verify")
 
     def __init__(self) -> None:
         self.attempts = 0
         self.verify = self.blocked = False
         self.failure: Failure | None = None
         self.unread: Failure | None = None
-        self.status_at = float("-inf")
+        self.held_back = HeldBack()
         self.retrying: asyncio.TimerHandle | None = None
 
 
@@ -80,7 +80,10 @@ class Runner:
         return 0 if self.draining else self._worker.options.runs_max - len(self._tasks)
 
     def _due(self, kind: str, key: ObjectKey) -> None:
-        self._worker.queues[kind].queue.add(key)
+        state = self._states.get(key)
+        # a worker that has more to do than it can does first what somebody waits for
+        told_only = state is not None and state.held_back.due(self._worker.ports.clock.boot())
+        self._worker.queues[kind].queue.add(key, patient=told_only)
 
     def start(self, entry: KindQueue, key: ObjectKey, wakeup: Wakeup, partition: Partition) -> None:
         """Run a key in a task of its own."""
@@ -211,9 +214,8 @@ class Runner:
                 state.failure = None
                 worker.wake(key)
             return plan.requeue_after is not None
-        wait = state.status_at + STATUS_SPACING.total_seconds() - worker.ports.clock.boot()
-        if wait > 0 and informs(plan, key, held.state):
-            self.timers.set(kind.name, key, soonest(timedelta(seconds=wait), plan.requeue_after))
+        plan, wait = self._split(kind.name, key, state, plan)
+        if not plan.steps:
             return True
         with worker.ports.tracing.run(kind.name, key, cluster, wakeup.causes, started) as trace:
             run = RunContext(
@@ -221,9 +223,20 @@ class Runner:
             )
             if plan.writes and self._must_verify(key, state, plan):
                 plan, view = await self._verified(entry, run, state, view)
+                if plan is not None:
+                    plan, wait = self._split(kind.name, key, state, plan)
             if plan is not None and plan.steps:
                 await self._act(run, plan, view, wakeup, started)
-        return plan is not None and plan.requeue_after is not None
+        if wait is None:
+            state.held_back.told()
+        return wait is not None or (plan is not None and plan.requeue_after is not None)
+
+    def _split(self, name: str, key: ObjectKey, state: KeyState, plan: Plan) -> tuple[Plan, timedelta | None]:
+        """What of a plan is carried out now, and how long the rest waits; the key then runs again."""
+        now, wait = state.held_back.split(plan, self._worker.ports.clock.boot())
+        if wait is not None:
+            self.timers.set(name, key, soonest(wait, plan.requeue_after))
+        return now, wait
 
     def _decide(self, entry: KindQueue, key: ObjectKey, state: KeyState) -> tuple[Plan | None, CacheView]:
         worker = self._worker
@@ -289,8 +302,6 @@ class Runner:
         if state is None:
             return
         state.attempts = 0
-        if any(isinstance(step, Apply) and step.key == run.key for step in plan.steps):
-            state.status_at = worker.ports.clock.boot()
         if state.failure is not None and not state.blocked:
             # what failed has now succeeded: observe once more, without the failure
             state.failure = None

@@ -97,6 +97,16 @@ def test_a_crash_after_any_step_is_repaired(writes: int) -> None:
     assert stored(view, "FooCluster", "demo")["metadata"]["ownerReferences"] == OWNED
 
 
+def test_a_kubeadm_control_plane_gets_its_finalizer_with_its_owner() -> None:
+    ref = {"apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KubeadmControlPlane", "name": "demo"}
+    given = initialized() | {"apiVersion": "controlplane.cluster.x-k8s.io/v1beta2", "kind": "KubeadmControlPlane"}
+    view = FakeView([cluster(spec=cluster()["spec"] | {"controlPlaneRef": ref}), infra(), given], workloads=CONNECTED)
+    first, _ = view.settle(KIND, "default", "demo")
+    found = stored(view, "KubeadmControlPlane", "demo")["metadata"]
+    assert (found["ownerReferences"], found["finalizers"]) == (OWNED, [*given["metadata"].get("finalizers", ()), "kubeadm.controlplane.cluster.x-k8s.io"])
+    assert len([step for step in plan_writes(first) if step.key.kind == "KubeadmControlPlane"]) == 1
+
+
 def test_topology_makes_the_reference_a_controller() -> None:
     spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
     view = FakeView([cluster(spec=spec), infra(), initialized()], workloads=CONNECTED)

@@ -13,6 +13,7 @@ from fleetwake import labels
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with
 from fleetwake.plan import Patch, Step
+from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2.shared import APIEndpoint, FailureDomain
 from services.reconcilers.kinds.cluster.descendants import control_plane_machines
 from services.reconcilers.kinds.cluster.observed import Observed
@@ -56,17 +57,28 @@ def take_over(observed: Observed) -> Provisioned:
 def adopt_references(observed: Observed) -> Iterator[Patch]:
     """Own and label the infrastructure and control plane objects: one patch each, none when nothing differs.
 
-    The reference is a controller's only with a topology: otherwise tools of the user may control the objects.
+    The reference is a controller's only with a topology: otherwise tools of the user may control the objects. A KubeadmControlPlane begins its work
+    once it has its owner, and gets its finalizer with it.
     """
     cluster = observed.cluster
     owner = owner_reference(cluster, controller=cluster.spec.topology is not None)
     for obj in (observed.infra.obj if observed.infra else None, observed.control_plane.obj if observed.control_plane else None):
         if obj is None or obj.metadata.deleting:
             continue
-        change = MetadataChange(owners=owners_with(obj.metadata.owner_references, owner), labels={labels.CLUSTER_NAME: cluster.name})
+        owners = owners_with(obj.metadata.owner_references, owner)
+        finalizers = _first_finalizers(obj) if owners != obj.metadata.owner_references else None
+        change = MetadataChange(finalizers=finalizers, owners=owners, labels={labels.CLUSTER_NAME: cluster.name})
         patch = metadata_patch(_target(obj), change, f"the {obj.key.kind} belongs to the cluster")
         if patch is not None:
             yield patch
+
+
+def _first_finalizers(obj: External) -> tuple[str, ...] | None:
+    """The finalizers of a KubeadmControlPlane with its controller's among them, which saves that a patch; None to leave them alone."""
+    held = obj.metadata.finalizers
+    if obj.key.group_kind != (KubeadmControlPlane.GROUP, KubeadmControlPlane.KIND) or labels.KUBEADM_CONTROL_PLANE_FINALIZER in held:
+        return None
+    return (*held, labels.KUBEADM_CONTROL_PLANE_FINALIZER)
 
 
 def _target(obj: External) -> Target:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.conditions import merge
-from fleetwake.patches import MetadataChange, metadata_patch, status_apply, target, wire
+from fleetwake.patches import Informing, MetadataChange, metadata_patch, status_apply, target, wire
 from fleetwake.plan import Apply, Plan, Step, soonest
 from services.reconcilers.kinds.cluster.conditions import OWNED_TYPES, cluster_conditions, probe_deadline, repeating_wait, up_to_date_deadline
 from services.reconcilers.kinds.cluster.counters import control_plane_counters, phase, worker_counters
@@ -25,6 +25,11 @@ OWNED = OwnedStatus(
     ("initialization", "controlPlane", "workers", "failureDomains", "phase", "observedGeneration"),
     OWNED_TYPES,
 )
+INFORMING = Informing(
+    fields=frozenset(("controlPlane", "workers", "phase", "observedGeneration")),
+    conditions=frozenset(OWNED_TYPES) - {"Available", "ControlPlaneInitialized", "Paused", "Deleting"},
+)
+"""Sums over what other objects say of themselves. Machines, bootstrap and infrastructure wait for the latches, users for Available."""
 
 
 def reconcile(observed: Observed) -> Plan:
@@ -85,4 +90,4 @@ def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | N
         "conditions": merge(cluster.status.conditions, values, generation, observed.at),
     }
     waits = (probe_deadline(observed), up_to_date_deadline(observed), repeating_wait(observed, values))
-    return status_apply(cluster, MANAGER, status), soonest(*waits)
+    return status_apply(cluster, MANAGER, status, informing=INFORMING), soonest(*waits)

@@ -6,7 +6,7 @@ Source: kinds.md §9; contracts.md §5; Cluster API v1.14 (reasons of the condit
 from __future__ import annotations
 
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Reasons, Summary, merge, summary
-from fleetwake.patches import status_apply
+from fleetwake.patches import Informing, status_apply
 from fleetwake.plan import Apply
 from services.reconcilers.kinds.kubeadm_config.observed import Observed
 from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
@@ -19,6 +19,7 @@ OWNED = OwnedStatus(
     fields=("dataSecretName", "initialization", "observedGeneration"),
     condition_types=("Paused", DATA_SECRET_AVAILABLE, CERTIFICATES_AVAILABLE, READY),
 )
+INFORMING = Informing(fields=frozenset(("observedGeneration",)), conditions=frozenset((CERTIFICATES_AVAILABLE,)))
 _READY = Summary(READY, (DATA_SECRET_AVAILABLE, CERTIFICATES_AVAILABLE), reasons=Reasons("NotReady", "ReadyUnknown", "Ready"))
 
 
@@ -47,4 +48,4 @@ def _apply(observed: Observed, values: tuple[ConditionValue, ...], name: str) ->
         "initialization": {"dataSecretCreated": True if name else None},
         "observedGeneration": config.metadata.generation,
     }
-    return status_apply(config, MANAGER, status)
+    return status_apply(config, MANAGER, status, informing=INFORMING)

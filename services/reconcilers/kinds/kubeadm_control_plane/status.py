@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, get, is_false, is_true, merge, same
-from fleetwake.patches import api_version_of, key_of, status_apply
+from fleetwake.patches import Informing, api_version_of, key_of, status_apply
+from fleetwake.patches import wire as as_wire
 from fleetwake.plan import Apply
 from schemas.api.core.v1beta2 import Machine
 from schemas.api.meta import LabelSelector
@@ -48,6 +49,13 @@ OWNED = OwnedStatus(
         "Paused",
     ),
 )
+INFORMING = Informing(
+    fields=frozenset(("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "observedGeneration")),
+    conditions=frozenset(OWNED.condition_types) - {"Available", "Initialized", "Deleting", "Paused"},
+)
+"""The Cluster waits for the latch and for Available, MachineSets wait for the version."""
+MACHINE_INFORMING = Informing(conditions=frozenset(("UpToDate",)))
+"""The other conditions are readiness gates: the Machine is not Ready before they are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,9 @@ def machine_steps(observed: Observed, health: Health) -> tuple[Apply, ...]:
         compared = [{**one, "observedGeneration": _generation(stored, one["type"])} for one in wire]
         if not same(stored, compared):
             body = {"status": {"conditions": list(wire)}}
-            steps.append(Apply(key_of(machine), api_version_of(machine), machine.metadata.uid, body, "the Machine's health changed", MANAGER, "status"))
+            informs = MACHINE_INFORMING.covers(as_wire(machine.status), body["status"])
+            reason = "the Machine's health changed"
+            steps.append(Apply(key_of(machine), api_version_of(machine), machine.metadata.uid, body, reason, MANAGER, "status", informs=informs))
     return tuple(steps)
 
 
@@ -114,7 +124,7 @@ def status_step(observed: Observed, health: Health, progress: Progress) -> tuple
         "initialization": {"controlPlaneInitialized": True if observed.initialized else None},
         "observedGeneration": kcp.metadata.generation,
     }
-    return status_apply(kcp, KCP_MANAGER, status), held
+    return status_apply(kcp, KCP_MANAGER, status, informing=INFORMING), held
 
 
 def _count(machines: Sequence[Machine], type_: str) -> int:

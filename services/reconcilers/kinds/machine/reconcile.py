@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from fleetwake import labels
 from fleetwake.conditions import merge, wire_time
 from fleetwake.kind import Unread
-from fleetwake.patches import status_apply, wire
+from fleetwake.patches import Informing, status_apply, wire
 from fleetwake.plan import Apply, Plan, Step, soonest
 from schemas.api.core.v1beta2.machine import Machine, NodeSystemInfo
 from services.reconcilers.kinds.failing import telling
@@ -55,6 +55,11 @@ FIELDS = (
     "observedGeneration",
     "deletion",
 )
+INFORMING = Informing(
+    fields=frozenset(("phase", "lastUpdated", "observedGeneration", "certificatesExpiryDate")),
+    conditions=frozenset(("BootstrapConfigReady", "InfrastructureReady", "NodeHealthy", "NodeReady", "Updating", UP_TO_DATE)),
+)
+"""Latches, the Node, Ready and Available are waited for: by health checks, by the Machine's owner, by users."""
 
 
 def reconcile(observed: Observed) -> Plan:
@@ -132,7 +137,7 @@ def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | N
         "observedGeneration": generation or None,
         "conditions": merge(machine.status.conditions, told.values, generation, observed.at),
     }
-    return status_apply(machine, MANAGER, status), _waits(observed, told, deletion)
+    return status_apply(machine, MANAGER, status, informing=INFORMING), _waits(observed, told, deletion)
 
 
 def _waits(observed: Observed, told: Told, deletion: Deletion | None) -> timedelta | None:

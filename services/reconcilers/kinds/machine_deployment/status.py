@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merge
-from fleetwake.patches import status_apply
+from fleetwake.patches import Informing, status_apply
 from fleetwake.plan import Apply
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from services.reconcilers.kinds.machine_deployment.observe import Observed
@@ -26,6 +26,12 @@ OWNED = OwnedStatus(
     fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "phase", "observedGeneration", "deprecated"),
     condition_types=("Paused", "Available", "RollingOut", "ScalingUp", "ScalingDown", "MachinesReady", "MachinesUpToDate", "Remediating", "Deleting"),
 )
+INFORMING = Informing(
+    fields=frozenset(OWNED.fields) - {"observedGeneration"}, conditions=frozenset(OWNED.condition_types) - {"Available", "Deleting", "Paused"}
+)
+"""Users and the Cluster wait for Available, tools that changed the spec for observedGeneration."""
+FIRST = Informing(frozenset(OWNED.fields), INFORMING.conditions)
+"""In a first status nothing answers to a change yet."""
 
 
 def status(observed: Observed, bounds: Bounds, new: MachineSet | None) -> tuple[Apply | None, timedelta | None]:
@@ -39,7 +45,7 @@ def status(observed: Observed, bounds: Bounds, new: MachineSet | None) -> tuple[
 def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
     stored = observed.stored
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
-    return status_apply(stored, MANAGER, {**fields, "conditions": merged})
+    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, informing=INFORMING if stored.status.observed_generation else FIRST)
 
 
 def total(machine_sets: Sequence[MachineSet], field: str) -> int | None:

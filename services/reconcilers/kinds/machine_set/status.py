@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from pydantic.alias_generators import to_snake
+
 from fleetwake import labels
-from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
-from fleetwake.patches import status_apply
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, is_true, merge
+from fleetwake.patches import Informing, status_apply
 from fleetwake.plan import Apply
 from schemas.api.core.v1beta2.machine import Machine
 from services.reconcilers.kinds.machine_set import members
+from services.reconcilers.kinds.machine_set.amount import scaled
 from services.reconcilers.kinds.machine_set.machine import MANAGER
 from services.reconcilers.kinds.machine_set.observe import Observed
 from services.reconcilers.kinds.machine_set.scale import missing
@@ -25,6 +28,8 @@ OWNED = OwnedStatus(
     fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "observedGeneration", "deprecated"),
     condition_types=("Paused", "ScalingUp", "ScalingDown", "MachinesReady", "MachinesUpToDate", "Remediating", "Deleting"),
 )
+INFORMING = frozenset(("selector", "versions", "deprecated"))
+COUNTERS = ("replicas", "readyReplicas", "availableReplicas", "upToDateReplicas")
 
 
 def status(observed: Observed, blockers: Sequence[str], observed_generation: int | None) -> tuple[Apply | None, timedelta | None]:
@@ -37,7 +42,24 @@ def status(observed: Observed, blockers: Sequence[str], observed_generation: int
 def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
     stored = observed.stored
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
-    return status_apply(stored, MANAGER, {**fields, "conditions": merged})
+    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, informing=_informing(observed, fields))
+
+
+def _informing(observed: Observed, fields: Mapping[str, Any]) -> Informing:
+    """What of the status nobody waits for: while the first Machines come up, the counters on their way to what was asked for.
+
+    A deployment that rolls out, or may be short of Machines, waits for each of them; and for the first that make it Available.
+    """
+    stored, deployment = observed.stored.status, observed.deployment
+    wanted = observed.machine_set.spec.replicas or 0
+    strategy = deployment.spec.rollout.strategy if deployment is not None else None
+    spare = scaled(strategy.rolling_update.max_unavailable, wanted, up=False) if strategy is not None else 0
+    rolling = deployment is not None and is_true(deployment.status.conditions, "RollingOut")
+    growing = all(fields[name] >= (getattr(stored, to_snake(name)) or 0) for name in COUNTERS)
+    reached = fields["availableReplicas"] != (stored.available_replicas or 0) and fields["availableReplicas"] >= wanted - spare
+    counters = COUNTERS if growing and not rolling and not reached else ()
+    first = () if stored.observed_generation else ("observedGeneration",)
+    return Informing(INFORMING | {*counters, *first}, frozenset(OWNED.condition_types) - {"Deleting", "Paused"})
 
 
 def _counters(observed: Observed) -> dict[str, Any]:
