@@ -141,9 +141,11 @@ class RemoteApi:
         self._etcd_tls: EtcdTls | None = None
         self._etcd: tuple[str, EtcdClient] | None = None
         self._etcd_turn = asyncio.Lock()
+        self._closed = False
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of every connection, and of one to etcd that is just being made."""
+        self._closed = True
         await self._drop_etcd()
         await self._client.close()
 
@@ -263,8 +265,15 @@ class RemoteApi:
         if self._etcd is not None and self._etcd[0] == node:
             return self._etcd[1]
         await self._drop_etcd()
-        client = EtcdClient.through(self._access(), pod=f"etcd-{node}", tls=await self._tls(), timeout=ETCD_CALL_LIMIT)
+        tls = await self._tls()
+        if self._closed:
+            raise NotConnectedError("the connection was closed", operation=f"etcd of {self._cluster}")
+        client = EtcdClient.through(self._access(), pod=f"etcd-{node}", tls=tls, timeout=ETCD_CALL_LIMIT)
         await client.__aenter__()
+        if self._closed:
+            # closed while this one was being made: nobody would ever close it
+            await client.__aexit__(None, None, None)
+            raise NotConnectedError("the connection was closed", operation=f"etcd of {self._cluster}")
         self._etcd = (node, client)
         return client
 

@@ -103,6 +103,7 @@ class Connection:
         self._graces: list[asyncio.TimerHandle] = []
         self._lost = asyncio.Event()
         self._main = asyncio.get_running_loop().create_task(self._run())
+        self._ending: asyncio.Task[None] | None = None
 
     # ---- life -------------------------------------------------------------------------------------------------------------------------
     def want(self, wanted: bool) -> None:
@@ -122,6 +123,8 @@ class Connection:
         self._main.cancel()
         with suppress(asyncio.CancelledError):
             await self._main
+        if self._ending is not None:
+            await self._ending
         await self._disconnect("closed")
         for handle in self._graces:
             handle.cancel()
@@ -164,7 +167,12 @@ class Connection:
         self._told("connected")
 
     async def _disconnect(self, why: str) -> None:
+        # in a task of its own: whoever waits here may be cancelled, and then nobody would close what was connected
         was, self.api = self.api, None
+        self._ending = asyncio.get_running_loop().create_task(self._end(was, why))
+        await asyncio.shield(self._ending)
+
+    async def _end(self, was: WorkloadApi | None, why: str) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -73,6 +73,7 @@ class Api:
         self.far.removed.append(f"leader to {step.to}")
 
     async def close(self) -> None:
+        await asyncio.sleep(self.far.close_seconds)
         self.closed = True
 
 
@@ -81,7 +82,7 @@ class Far:
 
     def __init__(self) -> None:
         self.gone = self.revoked = False
-        self.dial_seconds = 0.1
+        self.dial_seconds, self.close_seconds = 0.1, 0.0
         self.dials: list[float] = []
         self.apis: list[Api] = []
         self.watchers: list[tuple[str, asyncio.Queue[WorkloadEvent]]] = []
@@ -358,6 +359,17 @@ class TestWhatIsKnown:
         near.connections.answered(DEMO, ObjectKey("", "Node", "", "n1", str(DEMO)), None)
         assert near.state.nodes == ()
         await near.connections.close()
+
+    @simulated
+    async def test_a_cluster_that_goes_while_its_connection_is_being_closed_leaves_nothing_open(self) -> None:
+        near = Near()
+        await near.connected()
+        near.far.close_seconds = 1.0
+        near.connections.kubeconfig_changed(DEMO)
+        await asyncio.sleep(0.5)
+        near.connections.forget(DEMO)
+        await near.connections.close()
+        assert near.far.apis and all(api.closed for api in near.far.apis)
 
     @simulated
     async def test_evictions_are_remembered(self) -> None:
