@@ -22,7 +22,7 @@ from fleetwake.shell.cache import SHARED_PARTITION, Entry
 from fleetwake.shell.drift import Newest
 from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Token
-from fleetwake.shell.results import open_runs
+from fleetwake.shell.results import LastWords, open_runs
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.replay import end_offsets, plain_consumer, read_ranges
 from schemas.records import DELETED, ObjectRecord
@@ -32,6 +32,8 @@ from schemas.topics import MESSAGE_BYTES_MAX, Topics
 log = logging.getLogger(__name__)
 DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 """Bytes of a value that a dead letter keeps: room for headers is left."""
+RESULTS_BEFORE_RUNS_MAX = 2_000
+"""Newest results of a partition that are looked through before its first run may start: it waits for them."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
 DRIFT_CHECK_SECONDS = 600.0
@@ -129,12 +131,11 @@ class Intake:
     async def _replay(self, numbers: set[int], assignment: int) -> None:
         await self._shared_ready.wait()
         started = asyncio.get_running_loop().time()
-        if self._worker.options.before_replay is not None:
-            await self._worker.options.before_replay()
 
         def current() -> bool:
             return self._assignments == assignment
 
+        await self._restore(numbers, current)
         if not current():
             # a later assignment came first: it replays whatever of these is still ours and not swept
             return
@@ -167,11 +168,23 @@ class Intake:
         """How far partitions must be replayed further: the live stream delivered beyond the end, but not all of it."""
         return {number: self._delivered[number][1] for number, end in ends.items() if number in self._delivered and self._delivered[number][0] > end}
 
+    async def _restore(self, numbers: set[int], current: Callable[[], bool]) -> None:
+        """Tell who asked what the last owners of the partitions were about."""
+        if self._worker.options.before_replay is None:
+            return
+        starts, words = await self._offsets_at(numbers, self._recovery_begin()), LastWords()
+        ends = await end_offsets(self._bootstrap, self._topics.results, numbers)
+        near = {number: max(start, ends[number] - RESULTS_BEFORE_RUNS_MAX) for number, start in starts.items()}
+        await read_ranges(self._bootstrap, self._topics.results, near, ends, lambda found: words.take(found.key, found.value, dict(found.headers)), current)
+        await self._worker.options.before_replay(words.runs())
+
+    def _recovery_begin(self) -> int:
+        return int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
+
     async def _recover(self, numbers: set[int], current: Callable[[], bool]) -> None:
         """Close the runs that dead owners left open."""
         started = self._worker.ports.clock.now()
-        since = int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
-        starts = await self._offsets_at(numbers, since)
+        starts = await self._offsets_at(numbers, self._recovery_begin())
         found: dict[int, list[Run]] = {}
 
         def take(message: Any) -> None:

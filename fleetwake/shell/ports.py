@@ -122,6 +122,10 @@ class Tracing(Protocol):
         """Resolve the cause of a record when the worker takes it, and emit its ``watch`` span."""
         ...
 
+    def replayed(self, record: ObjectRecord) -> None:
+        """Take notice of a record of the replay, after the open intents were restored and before any run."""
+        ...
+
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """Remember that a write of ours made this version; returns the cause for its dependents."""
         ...

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
+from pydantic import ValidationError
 
 from fleetwake.plan import Plan
 from fleetwake.shell.carry_out import PLAN_NAMESPACE, Outcome, RunContext
@@ -109,6 +111,36 @@ def cloud_event(record: Planned | Done | Recovered) -> Headers:
     if record.trace:
         headers.append(("traceparent", record.trace.encode()))
     return headers
+
+
+class LastWords:
+    """Of the newest results of a partition what a worker must know before its first run: the last run of each cluster, and deletes.
+
+    Records stay raw until they are asked for: most are of no interest, or soon followed by another of their cluster.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, tuple[int, bytes]] = {}
+        self._deletes: dict[int, bytes] = {}
+        self._count = 0
+
+    def take(self, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> None:
+        """Take the next record in order of offsets."""
+        if value is None or headers.get("ce_type") != Planned.TYPE.encode():
+            return
+        self._count += 1
+        if b'"intent":"' in value:
+            self._last[key or b""] = (self._count, value)
+        if b'"verb":"delete"' in value:
+            self._deletes[self._count] = value
+
+    def runs(self) -> list[Planned]:
+        """The runs in order; what this version cannot read is left out."""
+        found = []
+        for _, value in sorted((self._deletes | dict(self._last.values())).items()):
+            with suppress(ValidationError, orjson.JSONDecodeError):
+                found.append(Planned.model_validate(orjson.loads(value)))
+        return found
 
 
 def open_runs(records: Iterable[Run]) -> list[Planned]:

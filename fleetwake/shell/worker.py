@@ -8,7 +8,7 @@ Records of the live stream that the cache has had already (from the replay, or d
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import orjson
 from fleetwake.kind import ANY_KIND, CONNECTION, Change, Kind, Watch
 from fleetwake.shell.cache import SHARED_PARTITION, Cache, CacheLookup
 from fleetwake.shell.carry_out import Hands, LocalHandler, Workloads
+from fleetwake.shell.deletions import deletion_of
 from fleetwake.shell.metrics import Metrics
 from fleetwake.shell.ports import NO_CAUSE, Cause, Ports
 from fleetwake.shell.queue import KeyedQueue, Token, Wakeup
@@ -28,6 +29,7 @@ from fleetwake.stream.partition import partition_of
 from schemas.api.registry import KINDS as MODELS
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from schemas.records import DELETED, MOVED, ObjectRecord
+from schemas.results import Planned
 from schemas.topics import PARTITIONS_DEFAULT, Topics
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Options:
     shard: Callable[[int], bool] = lambda partition: True
     actions: Mapping[str, LocalHandler] = field(default_factory=dict)
     locals: Mapping[str, Any] = field(default_factory=dict)
-    before_replay: Callable[[], Awaitable[None]] | None = None
+    before_replay: Callable[[Sequence[Planned]], Awaitable[None]] | None = None
 
 
 class Partition:
@@ -174,6 +176,7 @@ class Worker:
     def replay(self, number: int, record: ObjectRecord) -> None:
         """Take a record of the replay: the cache only, nobody is woken."""
         if (number in self.partitions or number == SHARED_PARTITION) and self._belongs(record, number):
+            self.ports.tracing.replayed(record)
             self._apply(record, number)
 
     def replay_finished(self, number: int, end: int) -> None:
@@ -261,7 +264,7 @@ class Worker:
         if record.received:
             self.metrics.event_to_intake.observe(max(self.ports.clock.now().timestamp() - record.received, 0.0))
         if record.type != MOVED or change.after is not None:
-            self.changed(change, self.ports.tracing.received(record), token, record.received)
+            self.changed(change, self.ports.tracing.received(record, deletion_of(change, self.cache)), token, record.received)
 
     def _move(self, record: ObjectRecord) -> Change | None:
         """An object left its partition: it goes on where it went if that is ours too (its record there may have come, and been known, before)."""

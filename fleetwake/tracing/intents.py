@@ -7,6 +7,7 @@ asking another: all read the records of a cluster in one order. Source: architec
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from schemas.records import MODIFIED, ObjectRecord
 
 JOIN_SECONDS = 5.0
 IDLE_SECONDS = 30 * 60.0
+DELETE_SECONDS = 60.0
+"""How long after a delete of ours the object's deletion is taken for its work: the delete itself may have been refused, and then somebody else comes."""
+DELETES_REMEMBERED = 10_000
 OUR_MANAGERS = ("capi-", "fleetwake", "kubeadmconfig-controller", "kubeadmcontrolplane-controller", "machinepool-controller", "watcher")
 """Field managers of ours, by prefix: what they write continues a trace instead of opening one."""
 
@@ -43,6 +47,25 @@ def change_of(record: ObjectRecord) -> str:
     deleting = record.type == MODIFIED and record.value is not None and b'"deletionTimestamp"' in record.value
     text = f"{'DELETING' if deleting else record.type} {key.kind} {place} @{record.version.resource_version}"
     return text if deleting and is_ours(who) else f"{text} by {who}"
+
+
+class OwnDeletes:
+    """The deletes that runs of ours sent, by the key of what they delete: the record that tells of a deletion names no author."""
+
+    def __init__(self) -> None:
+        self._sent: OrderedDict[str, tuple[SpanId, float]] = OrderedDict()
+
+    def add(self, key: str, run: SpanId, at: float) -> None:
+        """A run is about to send one."""
+        self._sent[key] = (run, at)
+        self._sent.move_to_end(key)
+        if len(self._sent) > DELETES_REMEMBERED:
+            self._sent.popitem(last=False)
+
+    def take(self, key: str, at: float) -> SpanId | None:
+        """The run whose delete this object's deletion is; asked once."""
+        run, sent = self._sent.pop(key, (None, 0.0))
+        return run if at - sent <= DELETE_SECONDS else None
 
 
 class Intents:
@@ -88,7 +111,9 @@ class Intents:
     def restore(self, cluster: str, intent: Intent) -> None:
         """Take an intent another life of this service left, unless a newer one is open."""
         held = self._by_cluster.get(cluster)
-        if held is None or held.opened < intent.opened:
+        if held is not None and held.root.trace == intent.root.trace:
+            held.active = max(held.active, intent.active)
+        elif held is None or held.opened < intent.opened:
             self._by_cluster[cluster] = intent
 
     def forget(self, cluster: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -21,15 +21,21 @@ from redis.exceptions import RedisError
 
 from fleetwake.tracing.context import TRACEPARENT_ANNOTATION, SpanId, attach, detach
 from fleetwake.tracing.export import Exporter, Finished
-from fleetwake.tracing.intents import IDLE_SECONDS, Intent, Intents, change_of, is_ours
-from fleetwake.tracing.types import NO_CAUSE, Cause, Clock
+from fleetwake.tracing.intents import IDLE_SECONDS, Intent, Intents, OwnDeletes, change_of, is_ours
+from fleetwake.tracing.types import NO_CAUSE, Cause, Clock, Deletion
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from schemas.records import ObjectRecord
+from schemas.results import Planned
 
 log = logging.getLogger(__name__)
 WRITES_REMEMBERED = 50_000
-DELETIONS_REMEMBERED = 10_000
 LINKS_MAX = 32
+LOOKS_AFTER_SECONDS = (0.02, 0.03, 0.05, 0.1, 0.3, 1.0)
+"""Waits before Redis is asked for the intent that a deletion may have opened in the service that owns the roots: it reads the same record then."""
+INTENTS = "fleetwake:intents"
+"""Redis hash: the open intent of each cluster as JSON."""
+DELETE = "delete"
+"""The verb of the steps that delete."""
 CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 
 
@@ -52,6 +58,9 @@ class RunSpan:
         identity = self._identity.child()
         started = self._tracer.clock.now().timestamp()
         error = ""
+        if verb == DELETE:
+            # before it is sent: the record of the deletion often overtakes the answer
+            self._tracer.deletes.add(key, self._identity, started)
         try:
             yield identity.traceparent()
         except BaseException as failure:
@@ -78,7 +87,8 @@ class Tracer:
         self._intents = Intents(self._intent_opened)
         self._writes: OrderedDict[str, Cause] = OrderedDict()
         self._redis = redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, decode_responses=True) if redis_url else None
-        self._deleting: OrderedDict[str, None] = OrderedDict()
+        self.deletes = OwnDeletes()
+        self._looking: dict[str, asyncio.Task[None]] = {}
         self._saving: dict[str, Intent] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._owns_roots = service == "reconcilers"
@@ -89,18 +99,40 @@ class Tracer:
             self._exporter.start()
         await self.restore()
 
-    async def restore(self) -> None:
-        """Load the intents that other workers, or an earlier life of this one, opened: their clusters may now be ours."""
-        if self._redis is None:
-            return
-        with suppress(RedisError, OSError):
-            for cluster, text in (await self._redis.hgetall("fleetwake:intents")).items():
-                held = orjson.loads(text)
-                if self.clock.now().timestamp() - held["opened"] < IDLE_SECONDS:
-                    self._intents.restore(str(cluster), Intent(SpanId(*held["root"]), held["change"], held["opened"], held["opened"]))
+    async def restore(self, left: Sequence[Planned] = ()) -> None:
+        """Load the intents that other workers, or an earlier life of this one, opened: their clusters may now be ours.
+
+        Redis has them, with the change that opened each; ``left``, the newest results of our partitions in order, stands in for what Redis has lost, and
+        tells of deletes that a dead owner had sent.
+        """
+        now = self.clock.now().timestamp()
+        known = await self._restore_from_redis(now)
+        for run in left:
+            span, at = SpanId.parse(run.trace), run.at.timestamp()
+            if span is not None:
+                for step in run.steps:
+                    if step.verb == DELETE:
+                        self.deletes.add(step.target, span, at)
+            # the root of the trace of a run that no intent caused is the run itself: it cannot be told from the trace
+            if run.intent and now - at < IDLE_SECONDS and known.get(run.cluster, run.intent) == run.intent:
+                self._intents.restore(run.cluster, Intent(SpanId.root(run.intent), run.cause.change, at, at))
+
+    async def _restore_from_redis(self, now: float) -> dict[str, str]:
+        """The trace of each open intent that Redis has, by cluster."""
+        known: dict[str, str] = {}
+        if self._redis is not None:
+            with suppress(RedisError, OSError):
+                for cluster, text in (await self._redis.hgetall(INTENTS)).items():
+                    intent = _intent(str(text))
+                    if now - intent.opened < IDLE_SECONDS:
+                        known[str(cluster)] = intent.root.trace
+                        self._intents.restore(str(cluster), intent)
+        return known
 
     async def stop(self) -> None:
         """Flush."""
+        for looking in self._looking.values():
+            looking.cancel()
         for task in list(self._tasks):
             await asyncio.wait([task], timeout=1)
         if self._redis is not None:
@@ -114,7 +146,7 @@ class Tracer:
             self._exporter.add(span)
 
     # ---- causes -----------------------------------------------------------------------------------------------------------------------
-    def received(self, record: ObjectRecord) -> Cause:
+    def received(self, record: ObjectRecord, deletion: Deletion = Deletion.NONE) -> Cause:
         """Resolve the cause of a record when the worker takes it, and emit its spans."""
         at = record.received or self.clock.now().timestamp()
         cluster = record.cluster
@@ -124,7 +156,7 @@ class Tracer:
         if not cluster:
             # of no cluster, so of no trace either: which cluster's intent it joins or opens is known when a run of that cluster takes it up
             return NO_CAUSE if is_ours(record.actor.manager) else Cause(change=change_of(record))
-        parent, intent = self._parent(record, cluster, at)
+        parent, intent = self._parent(record, cluster, at) if deletion is Deletion.NONE else self._deleter(record, cluster, at, deletion)
         if parent is None:
             return NO_CAUSE
         watch = parent.child()
@@ -135,8 +167,21 @@ class Tracer:
         self.emit(Finished("objects process", process, watch.span, "consumer", max(record.produced, at), now, attributes))
         return Cause(process.traceparent(), change_of(record), intent.root.trace if intent else parent.trace)
 
+    def replayed(self, record: ObjectRecord) -> None:
+        """Catch up on a record of the replay: who owned the cluster before may have died before it took a user's change."""
+        at, cluster = record.received, record.cluster
+        if not cluster or self.clock.now().timestamp() - at > IDLE_SECONDS:
+            return
+        intent = self._intents.current(cluster, at)
+        if intent is not None and at <= intent.opened:
+            return
+        if is_ours(record.actor.manager):
+            self._intents.touch(cluster, at)
+        elif record.actor.manager:
+            self._intents.foreign(cluster, record, at)
+
     def _parent(self, record: ObjectRecord, cluster: str, at: float) -> tuple[SpanId | None, Intent | None]:
-        if is_ours(record.actor.manager) and not self._deletion_of_cluster(record):
+        if is_ours(record.actor.manager):
             intent = self._intents.touch(cluster, at)
             stamped = self._stamped(record)
             if stamped is not None and (intent is None or stamped.trace == intent.root.trace):
@@ -145,16 +190,35 @@ class Tracer:
         intent, _ = self._intents.foreign(cluster, record, at)
         return intent.root, intent
 
-    def _deletion_of_cluster(self, record: ObjectRecord) -> bool:
-        """Whether this is the first word of a Cluster's deletion: never ours, yet it leaves no field manager, so that the last writer looks like its author."""
-        if record.key.group_kind != CLUSTER or record.value is None or b'"deletionTimestamp"' not in record.value:
-            return False
-        uid = str(orjson.loads(record.value)["metadata"].get("uid", ""))
-        first = uid not in self._deleting
-        self._deleting[uid] = None
-        if len(self._deleting) > DELETIONS_REMEMBERED:
-            self._deleting.popitem(last=False)
-        return first
+    def _deleter(self, record: ObjectRecord, cluster: str, at: float, deletion: Deletion) -> tuple[SpanId | None, Intent | None]:
+        """What a deletion that begins continues: it leaves no field manager, so that the last writer looks like its author."""
+        own = self.deletes.take(str(record.key), at)
+        if own is not None:
+            intent = self._intents.touch(cluster, at)
+            return own, intent if intent is not None and intent.root.trace == own.trace else None
+        # nobody of ours deletes a Cluster; of all else only the service whose runs delete knows whether they did
+        knows = self._owns_roots or record.key.group_kind == CLUSTER
+        if deletion is Deletion.FOLLOWS or not knows:
+            self._look_up(cluster)
+            intent = self._intents.touch(cluster, at)
+            if intent is not None or not knows:
+                return (intent.root if intent else None), intent
+        intent, _ = self._intents.foreign(cluster, record, at)
+        return intent.root, intent
+
+    def _look_up(self, cluster: str) -> None:
+        """Soon know the intent that the owner of the roots opens for a deletion."""
+        if self._redis is not None and not self._owns_roots and cluster not in self._looking:
+            task = self._looking[cluster] = asyncio.get_running_loop().create_task(self._look(cluster))
+            task.add_done_callback(lambda _: self._looking.pop(cluster, None))
+
+    async def _look(self, cluster: str) -> None:
+        for seconds in LOOKS_AFTER_SECONDS:
+            await asyncio.sleep(seconds)
+            with suppress(RedisError, OSError):
+                text = await self._redis.hget(INTENTS, cluster) if self._redis is not None else None
+                if text is not None:
+                    self._intents.restore(cluster, _intent(str(text)))
 
     @staticmethod
     def _stamped(record: ObjectRecord) -> SpanId | None:
@@ -167,8 +231,8 @@ class Tracer:
         """Remember that a write of ours made this version."""
         at = self.clock.now().timestamp()
         intent = self._intents.touch(str(cluster), at) if cluster else None
-        span = SpanId.parse(trace)
-        cause = Cause(trace, "", intent.root.trace if intent else span.trace if span else "")
+        # a run that continues no intent has a trace whose root is itself: nobody may take that for an intent's
+        cause = Cause(trace, "", intent.root.trace if intent else "")
         self._writes[resource_version] = cause
         if len(self._writes) > WRITES_REMEMBERED:
             self._writes.popitem(last=False)
@@ -226,15 +290,21 @@ class Tracer:
                     task.add_done_callback(self._tasks.discard)
 
     async def _save(self) -> None:
-        saving, self._saving = self._saving, {}
-        with suppress(RedisError, OSError):
-            if self._redis is not None:
+        # again until nothing is left: what is opened while Redis answers starts no task of its own
+        while self._saving and self._redis is not None:
+            saving, self._saving = self._saving, {}
+            with suppress(RedisError, OSError):
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for cluster, intent in saving.items():
-                        pipe.hset(
-                            "fleetwake:intents", cluster, orjson.dumps({"root": list(intent.root), "change": intent.change, "opened": intent.opened}).decode()
-                        )
+                        text = orjson.dumps({"root": list(intent.root), "change": intent.change, "opened": intent.opened}).decode()
+                        pipe.hset(INTENTS, cluster, text)
                     await pipe.execute()
+
+
+def _intent(text: str) -> Intent:
+    """An intent as Redis holds it; its last activity is not kept there."""
+    held = orjson.loads(text)
+    return Intent(SpanId(*held["root"]), held["change"], held["opened"], held["opened"])
 
 
 def _record_attributes(record: ObjectRecord) -> dict[str, Any]:

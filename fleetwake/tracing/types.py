@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 
@@ -20,6 +21,14 @@ class Cause:
 
 
 NO_CAUSE = Cause()
+
+
+class Deletion(Enum):
+    """What a change says of its object's deletion, which names no author: nothing, that it begins, or that it begins because an owner of it goes."""
+
+    NONE = "none"
+    BEGINS = "begins"
+    FOLLOWS = "follows"
 
 
 class Clock(Protocol):

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from fleetwake.shell.intake import parse_result
-from fleetwake.shell.results import cloud_event
-from schemas.results import Done, Planned, Recovered, Run, StepResult
+from fleetwake.shell.results import LastWords, cloud_event
+from schemas.results import Done, Planned, Recovered, Run, StepRecord, StepResult
 
 RUN: dict[str, Any] = {"plan_id": "p-1", "service": "reconcilers", "instance": "w0", "kind": "Machine", "key": "g/Machine/default/m1"}
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -55,3 +55,23 @@ def test_a_type_of_a_later_version_is_passed_over_and_nonsense_is_refused() -> N
     with pytest.raises(ValidationError):
         parse_result(b'{"planId": 1}', Done.TYPE.encode())
     assert issubclass(Done, Run)
+
+
+def test_the_last_words_of_each_cluster_and_every_delete_are_kept_in_order() -> None:
+    delete = (StepRecord(index=0, verb="delete", target="g/Machine/default/m1", reason="scale down"),)
+    told = [
+        PLANNED.model_copy(update={"plan_id": plan_id, "cluster": cluster, "intent": intent, "steps": steps})
+        for plan_id, cluster, intent, steps in (
+            ("overtaken", "default/a", "1" * 32, ()),
+            ("last of b", "default/b", "2" * 32, ()),
+            ("deletes", "default/a", "3" * 32, delete),
+            ("last of a", "default/a", "3" * 32, ()),
+            ("of no intent", "default/a", "", ()),
+        )
+    ]
+    words = LastWords()
+    for record in (*told, DONE):
+        words.take(record.cluster.encode(), record.model_dump_json(by_alias=True, exclude_defaults=True).encode(), dict(cloud_event(record)))
+    words.take(b"default/b", b"no JSON", dict(cloud_event(PLANNED)))
+    words.take(b"default/c", b'{"intent":"', dict(cloud_event(PLANNED)))
+    assert [run.plan_id for run in words.runs()] == ["last of b", "deletes", "last of a"]

@@ -19,7 +19,7 @@ from fleetwake.errors import FleetwakeError, NotConnectedError
 from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
-from fleetwake.shell.ports import NO_CAUSE, Cause, Ports, Request
+from fleetwake.shell.ports import NO_CAUSE, Cause, Deletion, Ports, Request
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
 from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, ResourceDefinition, Settings, WriteOptions, admit_structure, definition_of_crd
@@ -110,6 +110,9 @@ class SimTracing:
     def received(self, record: ObjectRecord, deletion: Deletion = Deletion.NONE) -> Cause:
         """No cause is resolved."""
         return NO_CAUSE
+
+    def replayed(self, record: ObjectRecord) -> None:
+        """No intent is kept."""
 
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """No cause is kept."""
