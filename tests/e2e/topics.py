@@ -66,3 +66,8 @@ def objects_on_server(api: Api) -> dict[tuple[str, str, str], str]:
             if kind not in LABELLED_ONLY or CLUSTER_LABEL in (metadata.get("labels") or {}):
                 there[(kind, metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
     return there
+
+
+def objects_epoch(bootstrap: str) -> int:
+    """The epoch of the API server's history that the newest records of objects belong to; 1 while there are none."""
+    return max((ObjectRecord.decode(record.key, record.value, record.headers).version.epoch for record in read(bootstrap, TOPICS.shared)), default=1)

@@ -129,8 +129,8 @@ class RefusingBus(WorkerBus):
 
 
 @asynccontextmanager
-async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus) -> AsyncIterator[Life]:
-    """A worker with its intake, until the end of the block."""
+async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus, tracer: Tracer | None = None) -> AsyncIterator[Life]:
+    """A worker with its intake, until the end of the block; it restores what the tracer remembers, if one is given."""
     loop = asyncio.get_running_loop()
     producer, clock, nobody = producer_class(bus.bootstrap, "test"), SystemClock(), Nobody()
     await producer.start()
@@ -154,8 +154,9 @@ async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus) -> Async
         redact=lambda state: state,
         topics=bus.topics,
         partitions=PARTITIONS,
+        before_replay=tracer.restore if tracer is not None else None,
     )
-    ports = Ports(nobody, producer, clock, nobody, Tracer("reconcilers", "w", "", clock))
+    ports = Ports(nobody, producer, clock, nobody, tracer or Tracer("reconcilers", "w", "", clock))
     worker = Worker((Kind(ConfigMap, observe, reconcile, MANAGER),), ports, NoWorkloads(), options)
     intake = Intake(worker, bus.bootstrap, bus.topics, crashed.append)
     intake.start()
