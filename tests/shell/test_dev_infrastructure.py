@@ -18,7 +18,7 @@ import orjson
 import pytest
 import uvloop
 
-from fleetwake.errors import NotFoundError
+from fleetwake.errors import NotFoundError, UnavailableError
 from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.etcd import EtcdClient, EtcdTls
@@ -259,6 +259,23 @@ async def test_etcd_through_port_forward(world: World) -> None:
         context = _anonymous(world)
         context.check_hostname = False
         assert await peer_certificate(access, PodPort("kube-system", "kube-apiserver-cp-1", 6443), context)
+
+
+async def test_a_port_that_somebody_took_is_told_and_tried_again_without_haste(world: World) -> None:
+    port = (await world.cluster()).port
+    await world.emulator.close()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        world.emulator = world.new()
+        await world.emulator.open()
+        assert str(port) in world.state.failure
+        world.woken.clear()
+        with pytest.raises(UnavailableError, match=str(port)):
+            await world.cluster()
+        assert not world.woken, "whoever asked is repeated by its backoff, not at once"
+    assert (await world.cluster()).port == port
+    assert world.woken
 
 
 @pytest.mark.parametrize("graceful", [True, False], ids=["closed", "killed"])

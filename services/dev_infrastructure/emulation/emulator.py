@@ -124,9 +124,10 @@ class Emulator:
             self._reserve(cluster, wanted.port or cluster.promised_port)
         self._publish(cluster)
         self._save(cluster)
-        self._outside.wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, cluster.key.namespace, cluster.dev_cluster))
         if cluster.failure:
+            # no wake: the run that asked is repeated after its backoff, and then tells
             raise UnavailableError(cluster.failure, operation=f"reserve an endpoint for {cluster.key}")
+        self._outside.wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, cluster.key.namespace, cluster.dev_cluster))
         await cluster.serve()
 
     async def ensure_machine(self, arguments: Mapping[str, Any]) -> None:
