@@ -23,6 +23,7 @@ WATCH_SECONDS = 120.0
 AVAILABLE_SECONDS = 600.0
 USER = WriteOptions(field_manager="kubectl-edit")
 SECRET = GroupKind("", "Secret")
+FORGOTTEN = "a key was forgotten: every worker is idle, and holds what the API server has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
 
     if not await fleet.until(scenario.name, settled, CONVERGE_SECONDS):
         fleet.violation(f"{scenario.name}: {last}")
+        _explain(fleet, oracle)
         return
     await asyncio.sleep(REST_SECONDS)
     holes = "skipped" in fleet.faults.injected
@@ -249,9 +251,20 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
             fleet.violation(f"{node.name}: {node.process.failure!r}")
     if fleet.drift and not holes:
         fleet.violation(f"{fleet.drift} objects had drifted, although no delivery was skipped")
+    _judge(fleet, oracle)
+
+
+def _judge(fleet: Fleet, oracle: Oracle) -> None:
     oracle.finish()
     for difference in caches_differ(fleet, oracle):
         fleet.violation(difference)
+
+
+def _explain(fleet: Fleet, oracle: Oracle) -> None:
+    """Say why the world did not converge, as far as it shows."""
+    if all(node.worker.idle for node in fleet.nodes.values()) and not caches_differ(fleet, oracle):
+        fleet.violation(FORGOTTEN)
+    _judge(fleet, oracle)
 
 
 def simulate(setup: Setup, scenario: Scenario) -> Fleet:
