@@ -1,70 +1,39 @@
-"""What a Cluster does: provisioning, counters, conditions, pause, deletion, crashes and silence."""
+"""What a Cluster does: provisioning, counters, pause, deletion, crashes, silence, and what wakes it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import yaml
 
 from fleetwake.errors import TerminalError
-from fleetwake.kind import CONNECTION, Change, Workload
+from fleetwake.kind import CONNECTION, Change
 from fleetwake.kube.pki import generate_key, self_signed_ca
 from fleetwake.plan import Apply, Create, Delete, Patch, SecretInputs
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.shared import APIEndpoint
-from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from schemas.keys import ClusterKey, ObjectKey
 from services.reconcilers.kinds.cluster import KIND
 from services.reconcilers.kinds.kubeconfig import kubeconfig_value
-from tests.decide.machine_world import CLUSTER, CORE, condition, control_plane, ref, stored
+from tests.decide.cluster_world import (
+    CONNECTED,
+    CONTROL_PLANE_LABEL,
+    DELETED,
+    FINALIZER,
+    change,
+    cluster,
+    infra,
+    initialized,
+    member,
+    of_cluster,
+    told,
+    woken,
+)
+from tests.decide.machine_world import CORE, condition, ref, stored
 from tests.decide.world import NOW, FakeView, Json, plan_writes
 
-FINALIZER = "cluster.cluster.x-k8s.io"
 OWNED = [{"apiVersion": CORE, "kind": "Cluster", "name": "demo", "uid": "uid-Cluster-demo"}]
-
-
-def cluster(*, spec: Json | None = None, **metadata: Any) -> Json:
-    found = {"infrastructureRef": ref("FooCluster", "demo"), "controlPlaneRef": ref("FooControlPlane", "demo", "controlplane.example.org")}
-    meta = {"name": "demo", "namespace": "default"} | metadata
-    return {"apiVersion": CORE, "kind": "Cluster", "metadata": meta, "spec": found if spec is None else spec}
-
-
-def infra(*, done: bool = True, **metadata: Any) -> Json:
-    found = {"initialization": {"provisioned": True}, "failureDomains": [{"name": "fd1", "controlPlane": True}]} if done else {}
-    meta = {"name": "demo", "namespace": "default", "finalizers": ["foo.example.org"]} | metadata
-    spec = {"controlPlaneEndpoint": {"host": "1.2.3.4", "port": 6443}} if done else {}
-    return {"apiVersion": "infrastructure.example.org/v1", "kind": "FooCluster", "metadata": meta, "spec": spec, "status": found}
-
-
-def initialized(**status: Any) -> Json:
-    found = control_plane(finalizers=["foo.example.org"])
-    return found | {"status": {"initialization": {"controlPlaneInitialized": True}} | status}
-
-
-def member(kind: str, name: str, *, spec: Json | None = None, status: Json | None = None, **metadata: Any) -> Json:
-    """A Machine, MachineSet, MachineDeployment or MachinePool of the cluster."""
-    machine = {"clusterName": "demo", "bootstrap": {"dataSecretName": "x"}, "infrastructureRef": ref("FooMachine", name), "version": "v1.35.0"}
-    own: Json = {"clusterName": "demo", "selector": {}, "template": {"spec": machine}}
-    base = machine if kind == "Machine" else own
-    meta = {"name": name, "namespace": "default"} | metadata
-    return {"apiVersion": CORE, "kind": kind, "metadata": meta, "spec": base | (spec or {}), "status": status or {}}
-
-
-def told(*conditions: tuple[str, str, str]) -> list[Json]:
-    """Conditions by (type, status, message)."""
-    return [
-        {"type": type_, "status": status, "reason": "Because", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        for type_, status, message in conditions
-    ]
-
-
-CONTROL_PLANE_LABEL = {"cluster.x-k8s.io/control-plane": ""}
-CONNECTED = {CLUSTER: Workload(connected=True, last_probe_success=NOW, first_connected=NOW, watch_synced=True)}
-
-
-def of_cluster(view: FakeView) -> Json:
-    return stored(view, "Cluster", "demo")
 
 
 def test_one_run_does_everything() -> None:
@@ -115,197 +84,6 @@ def test_topology_makes_the_reference_a_controller() -> None:
     assert owner["controller"] is True
 
 
-@pytest.mark.parametrize(
-    ("objects", "type_", "status", "reason", "message"),
-    [
-        pytest.param(
-            [initialized()],
-            "InfrastructureReady",
-            "False",
-            "ObjectDoesNotExist",
-            "FooCluster default/demo does not exist: create it or correct spec.infrastructureRef",
-            id="infra-missing",
-        ),
-        pytest.param(
-            [infra(done=False)], "InfrastructureReady", "False", "NotReady", "FooCluster status.initialization.provisioned is false", id="infra-not-ready"
-        ),
-        pytest.param([infra()], "InfrastructureReady", "True", "Ready", "", id="infra-fallback"),
-        pytest.param(
-            [infra() | {"status": {"initialization": {"provisioned": True}, "conditions": told(("Ready", "False", "no disk"))}}],
-            "InfrastructureReady",
-            "False",
-            "Because",
-            "no disk",
-            id="infra-mirrored",
-        ),
-        pytest.param(
-            [infra() | {"status": {"initialization": {"provisioned": True}, "conditions": [{"type": "Ready", "status": "True"}]}}],
-            "InfrastructureReady",
-            "True",
-            "Ready",
-            "",
-            id="legacy-condition-without-reason",
-        ),
-        pytest.param(
-            [],
-            "ControlPlaneInitialized",
-            "Unknown",
-            "ObjectDoesNotExist",
-            "FooControlPlane default/demo does not exist: create it or correct spec.controlPlaneRef",
-            id="cp-missing",
-        ),
-        pytest.param(
-            [],
-            "ControlPlaneAvailable",
-            "False",
-            "ObjectDoesNotExist",
-            "FooControlPlane default/demo does not exist: create it or correct spec.controlPlaneRef",
-            id="cp-missing-available",
-        ),
-        pytest.param([control_plane()], "ControlPlaneInitialized", "False", "NotInitialized", "Control plane not yet initialized", id="cp-starting"),
-        pytest.param([initialized()], "ControlPlaneInitialized", "True", "Initialized", "", id="cp-initialized"),
-        pytest.param(
-            [initialized(conditions=told(("Available", "False", "etcd"))), infra()], "ControlPlaneAvailable", "False", "Because", "etcd", id="cp-mirror"
-        ),
-        pytest.param([], "WorkersAvailable", "True", "NoWorkers", "", id="no-workers"),
-        pytest.param(
-            [member("MachineDeployment", "md", status={"conditions": told(("Available", "False", "1 of 2"))})],
-            "WorkersAvailable",
-            "False",
-            "NotAvailable",
-            "* MachineDeployment md: 1 of 2",
-            id="workers-not-available",
-        ),
-        pytest.param([member("MachinePool", "mp")], "WorkersAvailable", "True", "NoWorkers", "", id="pools-need-not-report"),
-        pytest.param(
-            [member("Machine", "cp", labels=CONTROL_PLANE_LABEL, status={"conditions": told(("Ready", "False", "boom"))})],
-            "ControlPlaneMachinesReady",
-            "False",
-            "NotReady",
-            "* Machine cp: boom",
-            id="cp-machines",
-        ),
-        pytest.param([], "WorkerMachinesReady", "True", "NoReplicas", "", id="no-machines"),
-        pytest.param(
-            [member("Machine", "w")],
-            "WorkerMachinesUpToDate",
-            "Unknown",
-            "UpToDateUnknown",
-            "* Machine w: Condition UpToDate not yet reported",
-            id="uptodate-old",
-        ),
-        pytest.param(
-            [member("Machine", "w", creationTimestamp="2026-01-02T03:04:00Z")], "WorkerMachinesUpToDate", "True", "NoReplicas", "", id="uptodate-young"
-        ),
-        pytest.param(
-            [initialized(conditions=told(("ScalingUp", "True", "0 to 1")))], "ScalingUp", "True", "ScalingUp", "* FooControlPlane demo: 0 to 1", id="scaling-up"
-        ),
-        pytest.param([initialized()], "ScalingUp", "False", "NotScalingUp", "", id="cp-need-not-report-scaling"),
-        pytest.param(
-            [member("MachineDeployment", "md")],
-            "RollingOut",
-            "Unknown",
-            "RollingOutUnknown",
-            "* MachineDeployment md: Condition RollingOut not yet reported",
-            id="rolling-out-unknown",
-        ),
-        pytest.param(
-            [member("Machine", "w", status={"conditions": told(("HealthCheckSucceeded", "False", "x"), ("OwnerRemediated", "False", "Machine deletion"))})],
-            "Remediating",
-            "True",
-            "Remediating",
-            "* Machine w: Machine deletion",
-            id="remediating",
-        ),
-        pytest.param(
-            [member("Machine", f"w{i}", status={"conditions": told(("HealthCheckSucceeded", "False", "x"))}) for i in range(5)],
-            "Remediating",
-            "False",
-            "NotRemediating",
-            "Machines w0, w1, w2, ... (2 more) are not healthy (not to be remediated)",
-            id="unhealthy-not-remediated",
-        ),
-        pytest.param([], "Deleting", "False", "NotDeleting", "", id="not-deleting"),
-    ],
-)
-def test_conditions(objects: list[Json], type_: str, status: str, reason: str, message: str) -> None:
-    view = FakeView([cluster(), *objects], workloads=CONNECTED)
-    view.run(KIND, "default", "demo")
-    found = condition(view, type_, kind="Cluster", name="demo")
-    assert (found["status"], found["reason"], found["message"]) == (status, reason, message)
-
-
-@pytest.mark.parametrize(
-    ("workload", "status", "message", "wait"),
-    [
-        pytest.param(Workload(), "False", "Remote connection not established yet", None, id="never-tried"),
-        pytest.param(Workload(consecutive_failures=5), "False", "Remote connection probe failed", None, id="tried-in-vain"),
-        pytest.param(Workload(connected=True, last_probe_success=NOW), "True", "", None, id="well"),
-        pytest.param(Workload(last_probe_success=NOW - timedelta(seconds=50), consecutive_failures=5), "True", "", 1, id="failing-within-grace"),
-        pytest.param(
-            Workload(last_probe_success=NOW - timedelta(seconds=51), consecutive_failures=5),
-            "False",
-            "Remote connection probe failed, probe last succeeded at 2026-01-02T03:03:14Z",
-            None,
-            id="grace-over",
-        ),
-    ],
-)
-def test_remote_connection_probe(workload: Workload, status: str, message: str, wait: int | None) -> None:
-    view = FakeView([cluster(), infra(), initialized()], workloads={CLUSTER: workload})
-    plan = view.run(KIND, "default", "demo")
-    found = condition(view, "RemoteConnectionProbe", kind="Cluster", name="demo")
-    assert (found["status"], found["message"]) == (status, message)
-    assert plan.requeue_after == (timedelta(seconds=wait) if wait is not None else None)
-
-
-@pytest.mark.parametrize(
-    ("type_", "status"),
-    [("InfrastructureReady", "False"), ("ControlPlaneAvailable", "False"), ("ControlPlaneInitialized", "Unknown")],
-)
-def test_a_topology_without_objects_yet_is_waited_for(type_: str, status: str) -> None:
-    view = FakeView([cluster(spec={"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}})], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    found = condition(view, type_, kind="Cluster", name="demo")
-    assert (found["status"], found["reason"], found["message"]) == (status, "ObjectDoesNotExist", "Waiting for cluster topology to be reconciled")
-    assert of_cluster(view)["status"]["phase"] == "Pending"
-    assert condition(view, "Available", kind="Cluster", name="demo")["message"].endswith("* TopologyReconciled: Condition not yet reported")
-
-
-@pytest.mark.parametrize(
-    ("reason", "available"),
-    [pytest.param("ControlPlaneUpgradePending", "True", id="waiting-is-no-issue"), pytest.param("ReconcileFailed", "False", id="failing-is")],
-)
-def test_topology_reconciled_in_available(reason: str, available: str) -> None:
-    topology = told(("TopologyReconciled", "False", "m"))[0] | {"reason": reason}
-    spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
-    view = FakeView([cluster(spec=spec) | {"status": {"conditions": [topology]}}, infra(), initialized()], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    assert condition(view, "Available", kind="Cluster", name="demo")["status"] == available
-
-
-def test_gates_of_the_class_count_where_the_cluster_has_none() -> None:
-    spec = cluster()["spec"] | {"topology": {"classRef": {"name": "c"}, "version": "v1.35.0"}}
-    template = {"templateRef": {"apiVersion": "x.example.org/v1", "kind": "T", "name": "t"}}
-    found: Json = {"apiVersion": CORE, "kind": "ClusterClass", "metadata": {"name": "c", "namespace": "default"}}
-    found["spec"] = {"infrastructure": template, "controlPlane": template, "availabilityGates": [{"conditionType": "Gate"}]}
-    stored_conditions = told(("TopologyReconciled", "True", ""), ("Gate", "False", "shut"))
-    view = FakeView([cluster(spec=spec) | {"status": {"conditions": stored_conditions}}, found, infra(), initialized()], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    assert condition(view, "Available", kind="Cluster", name="demo")["message"] == "* Gate: shut"
-    changed = found | {"spec": found["spec"] | {"availabilityGates": []}}
-    assert [key.name for key in woken(view, change(found, changed))] == ["demo"]
-    assert woken(view, change(found, found | {"metadata": found["metadata"] | {"labels": {"a": "b"}}})) == []
-
-
-def test_without_infrastructure_and_provider_there_is_nothing_to_mirror() -> None:
-    view = FakeView([cluster(spec={"controlPlaneEndpoint": {"host": "h", "port": 1}})], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    assert condition(view, "InfrastructureReady", kind="Cluster", name="demo")["status"] == "True"
-    assert condition(view, "ControlPlaneAvailable", kind="Cluster", name="demo")["reason"] == "NotAvailable"
-    assert condition(view, "ControlPlaneInitialized", kind="Cluster", name="demo")["message"].startswith("Waiting for the first control plane machine")
-
-
 def test_secrets_wake_only_a_cluster_that_makes_its_kubeconfig() -> None:
     def secret(name: str) -> Change:
         return change(None, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}})
@@ -327,13 +105,6 @@ def test_a_missing_ca_is_looked_for_again() -> None:
     spec = {"infrastructureRef": ref("FooCluster", "demo"), "controlPlaneEndpoint": {"host": "1.2.3.4", "port": 6443}}
     view = FakeView([cluster(spec=spec), infra()], workloads=CONNECTED)
     assert view.run(KIND, "default", "demo").requeue_after == timedelta(seconds=30)
-
-
-def test_a_restarted_worker_keeps_what_was_told_of_the_connection() -> None:
-    view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    view.workloads = {}
-    assert not view.run(KIND, "default", "demo").writes
 
 
 def test_latches_and_endpoint_never_fall_back() -> None:
@@ -441,9 +212,6 @@ def test_pause_writes_its_condition_once_and_nothing_else(changes: Json, message
     assert after == before
 
 
-DELETED = {"deletionTimestamp": "2026-01-02T03:00:00Z", "finalizers": [FINALIZER]}
-
-
 def test_deletion_takes_workers_then_control_plane_then_infrastructure() -> None:
     view = FakeView(
         [
@@ -480,36 +248,6 @@ def test_deletion_takes_workers_then_control_plane_then_infrastructure() -> None
     last = view.run(KIND, "default", "demo")
     assert last.rests_on_absence and [type(step) for step in last.steps] == [Patch]
     assert ObjectKey("cluster.x-k8s.io", "Cluster", "default", "demo") not in view.store
-
-
-def test_a_kind_without_contract_label_is_told_and_never_taken_for_gone() -> None:
-    view = FakeView([cluster(**DELETED), infra()], unknown_kinds=frozenset({GroupKind("infrastructure.example.org", "FooCluster")}))
-    plan = view.run(KIND, "default", "demo")
-    assert not [step for step in plan.steps if isinstance(step, Patch)]
-    assert condition(view, "InfrastructureReady", kind="Cluster", name="demo")["reason"] == "InternalError"
-
-
-def test_availability_gates_of_the_cluster_count() -> None:
-    spec = cluster()["spec"] | {"availabilityGates": [{"conditionType": "Broken", "polarity": "Negative"}]}
-    view = FakeView([cluster(spec=spec) | {"status": {"conditions": told(("Broken", "True", "yes"))}}, infra(), initialized()], workloads=CONNECTED)
-    view.settle(KIND, "default", "demo")
-    assert condition(view, "Available", kind="Cluster", name="demo")["message"] == "* Broken: yes"
-
-
-# --- what wakes a Cluster
-
-
-def change(before: Json | None, after: Json | None) -> Change:
-    state = after or before or {}
-    key = ObjectKey(str(state["apiVersion"]).rpartition("/")[0], state["kind"], "default", state["metadata"]["name"])
-    return Change(key, ClusterKey("default", "demo"), before, after)
-
-
-def woken(view: FakeView, happened: Change) -> list[ObjectKey]:
-    kind = happened.key.group_kind
-    named = [watch for watch in KIND.watches if watch.source == kind]
-    fitting = named or [watch for watch in KIND.watches if watch.source.kind == "*"]
-    return [key for watch in fitting if watch.matters(happened) for key in watch.concerns(happened, view)]
 
 
 def test_own_status_writes_wake_nobody() -> None:
