@@ -157,6 +157,17 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
         if controller(plane) == ("Cluster", name):
             owned_machines = [machine for machine in machines if controller(machine) == ("KubeadmControlPlane", plane["metadata"]["name"])]
             lacking += _short(plane, owned_machines, plane["spec"]["version"])
+    return lacking + _unsummed(cluster, machines)
+
+
+def _unsummed(cluster: Object, machines: list[Object]) -> list[str]:
+    """What the Cluster's sums lack: they are told last, because nobody waits for them."""
+    first = [machine for machine in machines if "cluster.x-k8s.io/control-plane" in machine["metadata"].get("labels", {})]
+    lacking = []
+    for part, wanted in (("controlPlane", len(first)), ("workers", len(machines) - len(first))):
+        have = ((cluster.get("status") or {}).get(part) or {}).get("availableReplicas") or 0
+        if have != wanted:
+            lacking.append(f"Cluster {cluster['metadata']['name']} counts {have} available {part} of {wanted}")
     return lacking
 
 
