@@ -44,6 +44,7 @@ class Rates:
     disconnect_seconds: float = 0.0
     jump_seconds: float = 0.0
     compact_seconds: float = 0.0
+    mirror_seconds: float = 0.0
 
 
 CLASSES: dict[str, Rates] = {
@@ -53,7 +54,7 @@ CLASSES: dict[str, Rates] = {
     "crashes": Rates(crash_seconds=6.0, unanswered=0.02),
     "freezes": Rates(freeze_seconds=12.0, move_seconds=25.0),
     "moves": Rates(move_seconds=5.0, redelivered=0.02),
-    "watcher": Rates(watcher_seconds=6.0, watcher_freeze_seconds=15.0, slow=0.1),
+    "watcher": Rates(watcher_seconds=6.0, watcher_freeze_seconds=15.0, mirror_seconds=5.0, slow=0.1),
     "workload": Rates(disconnect_seconds=5.0, unanswered=0.02, jump_seconds=20.0),
 }
 CLASSES["all"] = Rates(

@@ -135,7 +135,11 @@ class SimNetwork:
         self.loop, self.faults = loop, faults
         self.sending: list[Callable[[Process, Request], None]] = []
         self.watching: list[Callable[[Process, Sent], None]] = []
-        self._number = 0
+        self._number = self._cuts = 0
+
+    def cut(self) -> None:
+        """Break every connection: what is under way is neither served nor answered."""
+        self._cuts += 1
 
     async def send(self, process: Process, server: Callable[[], ApiServer | None], request: Request) -> Response:
         """Carry one request.
@@ -154,9 +158,12 @@ class SimNetwork:
             raise UnavailableError("connection reset before the request was sent", operation=f"{request.method} {request.path}")
         answer: asyncio.Future[Response | None] = self.loop.create_future()
         there, back = self.faults.latency(USUAL_SECONDS), self.faults.latency(USUAL_SECONDS / 2)
-        self.loop.in_world(self._arrived, process, server, request, fate, answer, back, after=there)
+        cuts = self._cuts
+        self.loop.in_world(self._arrived, process, lambda: server() if cuts == self._cuts else None, request, fate, answer, back, after=there)
         response = await answer
         process.check()
+        if cuts != self._cuts:
+            response = None
         if response is None:
             raise UnavailableError("no answer", operation=f"{request.method} {request.path}")
         return response

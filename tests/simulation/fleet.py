@@ -360,6 +360,7 @@ class Fleet:
             (rates.disconnect_seconds, self._strike_disconnect),
             (rates.jump_seconds, self._strike_jump),
             (rates.compact_seconds, lambda: self.bus.compact(self.topics.objects)),
+            (rates.mirror_seconds, self._strike_mirror),
         )
         for mean, strike in strikes:
             if mean:
@@ -395,6 +396,15 @@ class Fleet:
 
     def _strike_jump(self) -> None:
         self.clock.skew += timedelta(seconds=self.random.choice((-2.0, 3.0, 45.0)))
+
+    def _strike_mirror(self) -> None:
+        """The API server is started again on a copy of its etcd: its watches end, and resourceVersions go back, as the watcher can see."""
+        if self.watcher is None or len(self.api.store) >= self.watcher.publisher.resource_version_max:
+            return
+        self.faults.count("another history")
+        self.network.cut()
+        self.api.store.mirror()
+        self.watcher.reconnect()
 
     def calm(self) -> None:
         """The last fault has been: everything lives and is connected from now on."""

@@ -123,6 +123,7 @@ class SimWatcher:
         self.repair = Repair(client, self._discovery, self.ledger, self.publisher, metrics)  # type: ignore[arg-type]
         self._streams: dict[str, asyncio.Queue[Change]] = {}
         self._coming: deque[Message] = deque()
+        self._history = 0
         bus.listeners.append(self._tailed)
         server.on_change(self._changed)
 
@@ -130,6 +131,14 @@ class SimWatcher:
         """The process is gone; nobody tells it anything."""
         self._bus.listeners.remove(self._tailed)
         self._server.store.listeners.remove(self._changed)
+
+    def reconnect(self) -> None:
+        """The API server ended every watch: list again, once the process runs."""
+        for queue in self._streams.values():
+            while not queue.empty():
+                queue.get_nowait()
+        self._history += 1
+        self.process.post(lambda: self.process.spawn(self._list()))
 
     def _tailed(self, message: Message) -> None:
         self._coming.append(message)
@@ -152,22 +161,26 @@ class SimWatcher:
 
     async def run(self) -> None:
         """List, diff and follow."""
+        await self._list()
+        await self.repair.run()
+
+    async def _list(self) -> None:
         entries = sorted((entry for entry in self._server.store if carried(entry.key.resource, entry.obj)), key=lambda entry: rank(entry.key.resource))
         version, listed = self._server.version, set()
-        self.publisher.observe_list(version, rewound=False)
+        self.publisher.observe_list(version, rewound=True)
         for entry in entries:
             value = orjson.loads(entry.raw)
             listed.add(key_of(value))
             self.publisher.publish(value, 0.0)
         missing = self.publisher.missing(sorted(self.publisher.held), listed, version)
-        await self.repair.delete(missing, version)
-        await self.repair.run()
+        await self.repair.delete(missing, version, force=True)
 
     async def _follow(self, queue: asyncio.Queue[Change]) -> None:
         while True:
-            change = await queue.get()
+            change, history = await queue.get(), self._history
             await asyncio.sleep(self._faults.latency(0.001))
-            self._take(change)
+            if history == self._history:
+                self._take(change)
 
     def _take(self, change: Change) -> None:
         obj = change.entry.obj
