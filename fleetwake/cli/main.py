@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleetwake.cli import audit, bench, demo, describe, dev, schemas, topics, trace
+from fleetwake.cli import audit, bench, demo, describe, dev, readmodel, schemas, topics, trace
 from fleetwake.cli.logs import configure
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.add_typer(dev.app, name="dev")
 app.add_typer(bench.app, name="bench")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(topics.app, name="topics")
+app.add_typer(readmodel.app, name="readmodel")
 app.command()(demo.demo)
 app.command()(describe.describe)
 app.command()(trace.trace)
