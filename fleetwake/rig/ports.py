@@ -8,7 +8,10 @@ from pathlib import Path
 
 from fleetwake.rig.errors import RigError
 
-PORT_MIN = 20_000
+PORT_MIN = 30_001
+EMULATED_MIN, EMULATED_MAX = 20_000, 30_000
+"""Where emulated API servers listen: apart from the servers' own, so that none takes the port of a server that is down for a moment."""
+EMULATED_STEP = 500
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 EPHEMERAL_MIN_DEFAULT = 32_768
 TRIES_PER_PORT = 50
@@ -36,6 +39,11 @@ def free_ports(count: int) -> list[int]:
     if len(chosen) < count:
         raise RigError(f"found only {len(chosen)} of {count} free ports between {low} and {high}")
     return list(chosen)
+
+
+def first_emulated_port() -> int:
+    """The first port of one rig's emulated clusters: rigs on one machine begin at different places, or a cluster that is down for a moment loses its port."""
+    return EMULATED_MIN + EMULATED_STEP * secrets.randbelow((EMULATED_MAX - EMULATED_MIN) // EMULATED_STEP - 1)
 
 
 def _free(port: int) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetwake.rig.ports import free_ports
+from fleetwake.rig.ports import first_emulated_port, free_ports
 from fleetwake.rig.records import Endpoints, HttpProbe, Process
 
 START_LIMIT_S = 90.0
+FIRST_PORT = "FLEETWAKE_DEV_PORT_FIRST"
 STOP_LIMIT_S = 15.0
 
 
@@ -64,6 +66,8 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         "FLEETWAKE_CONFIG_DIR": str(config),
         "FLEETWAKE_DATA_DIR": str(data),
     }
+    if service is DEV_INFRASTRUCTURE and FIRST_PORT not in os.environ:
+        env[FIRST_PORT] = str(first_emulated_port())
     return Process(
         name=instance,
         role="service",

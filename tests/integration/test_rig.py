@@ -25,7 +25,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from fleetwake.rig import Progress, Rig, RigError
 from fleetwake.rig.cache import artifact
 from fleetwake.rig.commands import follow
-from fleetwake.rig.ports import free_ports
+from fleetwake.rig.ports import EMULATED_MAX, EMULATED_MIN, free_ports
 from fleetwake.rig.probes import wait_until
 from fleetwake.rig.processes import alive, identify, marked, spawn, stop, wait_gone
 from fleetwake.rig.records import AliveProbe, Endpoints, Options, Process, State, StateFile
@@ -346,6 +346,14 @@ def test_ports_lie_below_those_the_kernel_gives_to_clients() -> None:
     for port in ports:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", port))
+
+
+def test_emulated_clusters_and_servers_do_not_take_each_others_ports(tmp_path: Path) -> None:
+    endpoints = Endpoints(kubeconfig="k", kubectl="kubectl", bootstrap_servers="b", redis_url="r", audit_log="a")
+    processes = service_processes(endpoints, tmp_path, 2)
+    firsts = [int(process.env["FLEETWAKE_DEV_PORT_FIRST"]) for process in processes if "FLEETWAKE_DEV_PORT_FIRST" in process.env]
+    assert len(firsts) == 1 and EMULATED_MIN <= firsts[0] <= EMULATED_MAX - 1000
+    assert all(port > EMULATED_MAX for port in free_ports(20))
 
 
 def test_processes_that_want_the_same_artifact_build_it_once(tmp_path: Path) -> None:
