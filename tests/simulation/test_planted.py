@@ -26,7 +26,7 @@ from tests.simulation.fleet import Fleet, Setup
 from tests.simulation.manifests import cluster
 from tests.simulation.scenarios import BY_NAME, FORGOTTEN, Scenario, gone, simulate
 
-SEEDS_MAX = 24
+SEEDS_MAX = 60
 CONVERGE_SECONDS = 120.0
 """A planted bug may keep the world from converging for ever: no need to wait as long as for a healthy one."""
 
@@ -144,18 +144,17 @@ async def _delete_under_hands(fleet: Fleet, oracle: Oracle) -> None:
 UNDER_HANDS = Scenario("delete under hands", _delete_under_hands, gone)
 SLOW = Rates(slow=0.5)
 UNANSWERED = Rates(unanswered=0.3)
-LATE = Rates(unanswered=0.05, bus_unanswered=0.1, redelivered=0.3, skipped=0.1, slow=0.6)
+LATE = Rates(slow=0.3)
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A bug, where it shows (from seed ``first`` on), and ``expected``: patterns of the violations it must cause, all of them in one simulation."""
+    """A bug, where it shows, and ``expected``: patterns of the violations it must cause, all of them in one simulation."""
 
     plant: Plant
     scenario: Scenario
     rates: Rates
     expected: tuple[str, ...]
-    first: int = 0
 
 
 PLANTED = (
@@ -179,7 +178,7 @@ PLANTED = (
         (r"objects says that \S+/DevMachine/\S+ exists, and it does not", r"dev_infrastructure-0 misses \S+/DevMachine/\S+"),
     ),
     Planted(duplicate_create, BY_NAME["scale"], UNANSWERED, (r"MachineSet \S+ has \d+ Machines and never wanted more than \d+",)),
-    Planted(resurrected_object, BY_NAME["scale"], LATE, (r"reconcilers-\d took \S+/DevMachine/\S+ for alive after it had seen its end",), first=3),
+    Planted(resurrected_object, BY_NAME["delete cluster"], LATE, (r"reconcilers-\d took \S+/demo\S* for alive after it had seen its end",)),
     Planted(absence_trusted, UNDER_HANDS, SLOW, (r"delete under hands: Key\(resource='machinedeployments\.\S+ namespace='default', name='demo-md'\) is left",)),
     Planted(early_acknowledge, BY_NAME["create"], CLASSES["none"], (r"create: Cluster default/demo is not Available", FORGOTTEN)),
 )
@@ -193,7 +192,7 @@ def caught(bug: Planted, violations: list[str]) -> bool:
 @pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.plant.__name__) for bug in PLANTED])
 def test_a_planted_bug_is_found_for_what_it_is(bug: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "CONVERGE_SECONDS", CONVERGE_SECONDS)
-    for seed in range(bug.first, bug.first + SEEDS_MAX):
+    for seed in range(SEEDS_MAX):
         with monkeypatch.context() as planting:
             bug.plant(planting)
             violations = simulate(Setup(seed, bug.rates), bug.scenario).violations
