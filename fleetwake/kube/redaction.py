@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 
 import orjson
 
-from fleetwake.errors import AlreadyExistsError, DecodeError
+from fleetwake.errors import AlreadyExistsError, DecodeError, NotFoundError
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 
 REDACTION_SECRET = "fleetwake-redaction"
 KEY_FIELD = "key"
 KEY_BYTES = 32
+AWAIT_SECONDS_MAX = 60.0
+AWAIT_POLL_SECONDS = 0.2
 
 
 async def redaction_key(client: ApiClient, namespace: str, *, create: bool = False) -> bytes:
@@ -32,6 +35,23 @@ async def redaction_key(client: ApiClient, namespace: str, *, create: bool = Fal
     if len(key) < KEY_BYTES:
         raise DecodeError(f"Secret {namespace}/{REDACTION_SECRET} has no field {KEY_FIELD!r} of {KEY_BYTES} bytes; delete it to have a new one made")
     return key
+
+
+async def awaited_redaction_key(client: ApiClient, namespace: str) -> bytes:
+    """Read the key, and wait for it while the watcher, started at the same moment, has not made it yet.
+
+    Raises:
+        NotFoundError: there is none after ``AWAIT_SECONDS_MAX``: no watcher runs.
+        DecodeError: the Secret is there but holds no key.
+    """
+    end = asyncio.get_running_loop().time() + AWAIT_SECONDS_MAX
+    while True:
+        try:
+            return await redaction_key(client, namespace)
+        except NotFoundError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+        await asyncio.sleep(AWAIT_POLL_SECONDS)
 
 
 async def _create(client: ApiClient, namespace: str) -> None:

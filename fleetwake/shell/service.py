@@ -25,7 +25,7 @@ from fleetwake.kind import Kind
 from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.pki import KEY_ALGORITHMS, KeyPool
-from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.redaction import awaited_redaction_key
 from fleetwake.settings import Settings
 from fleetwake.shell.carry_out import LocalHandler, Workloads
 from fleetwake.shell.dial import Dialer, send_over
@@ -170,7 +170,7 @@ class Service:
 
     async def _start(self) -> None:
         self.kube.client = ApiClient(config.load(self.settings.kubeconfig), service=self.spec.name)
-        self._redaction_key = await redaction_key(self.kube.client, self.settings.system_namespace)
+        self._redaction_key = await awaited_redaction_key(self.kube.client, self.settings.system_namespace)
         await self.keys.__aenter__()
         await self.bus.start()
         await self.readmodel.start()
