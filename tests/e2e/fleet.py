@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from tests.e2e.recorder import Object, Recorder, World, cluster_of, condition, c
 
 KUBECTL_LIMIT_S = 120
 CONVERGE_LIMIT_S = 120.0
+SILENT_S = 5.0
+SILENT_LIMIT_S = 60.0
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 NOT_COUNTED = frozenset({"leases", "events"})
@@ -118,6 +121,17 @@ class Fleet:
     def our_writes(self, since: int = 0) -> list[dict[str, Any]]:
         """The writes among them."""
         return [event for event in self.our_requests(since) if event["verb"] in WRITES]
+
+    def fall_silent(self, limit_s: float = SILENT_LIMIT_S) -> int:
+        """Wait until our accounts have made no request for ``SILENT_S``, as what only informs is told last; returns how many events the audit log has then."""
+        end = time.monotonic() + limit_s
+        while True:
+            before = len(self.audit())
+            time.sleep(SILENT_S)
+            requests = [event["requestURI"] for event in self.our_requests(before) if event["verb"] != "watch"]
+            if not requests:
+                return before
+            assert time.monotonic() < end, f"still asking after {limit_s} s: {requests}"
 
     def metric(self, service: str, name: str) -> float:
         """The sum of a metric of a service over all its labels."""
