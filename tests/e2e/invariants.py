@@ -106,13 +106,15 @@ class History:
             if deployment.kind != "MachineDeployment" or _deleting(value):
                 continue
             replicas = self._asked[deployment].now
-            available = sum(condition(machine, "Available") == "True" for machine in self._living(self._sets_of(deployment)))
+            living = self._living(self._sets_of(deployment))
+            available = sum(condition(machine, "Available") == "True" for machine in living)
             if available >= replicas:
                 self._full.add(deployment)
             elif deployment in self._full:
                 least = replicas - _budget(value, "maxUnavailable", UNAVAILABLE_DEFAULT)
                 if available < least:
-                    self._note(seen, f"{deployment.name} has {available} Machines available, at least {least} are due")
+                    others = "; ".join(f"{machine['metadata']['name']}: {_why(machine)}" for machine in living if condition(machine, "Available") != "True")
+                    self._note(seen, f"{deployment.name} has {available} Machines available, at least {least} are due ({others})")
                     self._full.discard(deployment)
 
     def _living(self, owners: Iterable[Name]) -> list[Object]:
@@ -149,3 +151,9 @@ def _budget(deployment: Object, name: str, default: int) -> int:
     rollout = (deployment["spec"].get("rollout") or {}).get("strategy") or {}
     value = (rollout.get("rollingUpdate") or {}).get(name, default)
     return int(value)
+
+
+def _why(machine: Object) -> str:
+    """What its conditions say of why it is not available; nothing when it never was Ready."""
+    told = (one for one in (machine.get("status") or {}).get("conditions") or () if one["type"] in ("Ready", "Available") and one["status"] != "True")
+    return ", ".join(f"{one['type']} {one['status']} {one.get('reason', '')} {one.get('message', '')!r}" for one in told)

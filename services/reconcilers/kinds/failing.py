@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from fleetwake.conditions import MESSAGE_LENGTH_MAX, TRUE, UNKNOWN, ConditionValue, order, wire_time
+from fleetwake.conditions import MESSAGE_LENGTH_MAX, UNKNOWN, ConditionValue, order, wire_time
 from fleetwake.kind import Failure, Unread
 from fleetwake.plan import Apply, Plan
 from services.reconcilers.kinds.pausing import OwnedStatus
@@ -30,11 +30,10 @@ def explained(failure: Failure) -> str:
 
 
 def with_failure(told: ConditionValue, failure: Failure | None) -> ConditionValue:
-    """A summary with the failure as one more bullet. What was True is no longer known; a known issue stays the verdict."""
+    """A summary with the failure as one more bullet. The verdict stays: a write that fails takes no working Machine out of service, nor out of a rollout."""
     if failure is None:
         return told
-    message = "\n".join(filter(None, (told.message, f"* {INTERNAL_ERROR}: {explained(failure)}")))
-    return replace(told, status=UNKNOWN, reason=INTERNAL_ERROR, message=message) if told.status == TRUE else replace(told, message=message)
+    return replace(told, message="\n".join(filter(None, (told.message, f"* {INTERNAL_ERROR}: {explained(failure)}"))))
 
 
 def telling(owned: OwnedStatus, api_version: str, *types: str) -> Callable[[Unread], Plan]:
