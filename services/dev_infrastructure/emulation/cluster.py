@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from services.dev_infrastructure.kinds.state import API_SERVER, NODE, ClusterSta
 JsonDict = dict[str, Any]
 FORMAT = 1
 AS_NODE_CONTROLLER = WriteOptions(field_manager="kube-controller-manager", subresource="status")
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 HISTORY_MAX = 128
 """Changes kept for watches that come back: more would cost each idle cluster megabytes, fewer would make busy clients list again."""
 VERSIONS_AFTER_RESTART = 1000
@@ -65,7 +66,10 @@ class Host:
 
 
 class EmulatedCluster:
-    """See the module. ``dirty`` is called after every change worth keeping; ``promised_port`` is the port kept on disk, before it is reserved again."""
+    """See the module. ``dirty`` is called after every change worth keeping, ``keep`` before a client is told that its write is done.
+
+    ``promised_port`` is the port kept on disk, before it is reserved again.
+    """
 
     def __init__(self, key: ClusterKey, dev_cluster: tuple[str, str], now: Callable[[], datetime], dirty: Callable[[EmulatedCluster], None]) -> None:
         self.key, self.dev_cluster, self.uid = key, dev_cluster[0], dev_cluster[1]
@@ -78,6 +82,7 @@ class EmulatedCluster:
         self.configuration: JsonDict = {}
         self.listener: Listener | None = None
         self.token_came: Callable[[], None] = lambda: None
+        self.keep: Callable[[], None] = lambda: None
         self._now, self._dirty = now, dirty
         self._etcd_context: ssl.SSLContext | None = None
         self._endpoints: dict[int, etcd.EtcdEndpoint] = {}
@@ -145,7 +150,17 @@ class EmulatedCluster:
             return web.Response(body=orjson.dumps(discovery.version(told)), content_type="application/json")
 
         extensions = Extensions(authenticate=self._authenticator, subresources={("pods", "portforward"): port_forward}, routes=(web.get("/version", version),))
-        return application(self.server, extensions)
+        served = application(self.server, extensions)
+        served.middlewares.append(self._kept_first)
+        return served
+
+    @web.middleware
+    async def _kept_first(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """A write that a client was told of must outlive a kill, as etcd's do: a lost bootstrap token would leave a host waiting for ever."""
+        response = await handler(request)
+        if request.method in WRITES:
+            self.keep()
+        return response
 
     async def serve(self) -> None:
         """Serve if an API server is registered, else do not."""
@@ -175,9 +190,13 @@ class EmulatedCluster:
             if self._etcd_context is None:
                 assert self.etcd_serving is not None  # a member was joined with it
                 self._etcd_context = etcd.server_context(self.etcd_ca, self.etcd_serving)
-            found = etcd.EtcdEndpoint(self.etcd, member_id, self._etcd_context, changed=lambda: self._dirty(self))
+            found = etcd.EtcdEndpoint(self.etcd, member_id, self._etcd_context, changed=self._etcd_changed)
             self._endpoints[member_id] = found
         return found
+
+    def _etcd_changed(self) -> None:
+        self._dirty(self)
+        self.keep()
 
     def trust_etcd(self, ca_pem: bytes, serving: KeyPair) -> None:
         """Serve etcd with this certificate to clients of this CA."""

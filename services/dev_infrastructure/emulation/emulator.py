@@ -1,7 +1,7 @@
 """All emulated clusters of this process: what the decisions ask for (actions), what they see (states), and what is kept on disk.
 
-Actions are idempotent and take turns per cluster. After each one the new state is on disk before anything is told to the management API. Changes made
-by clients are written shortly after, many at once.
+Actions are idempotent and take turns per cluster. After each one the new state is on disk before anything is told to the management API, and before a
+client hears that its write is done. What the emulated machines do by themselves is written shortly after, many changes at once.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Emulator:
 
     def _register(self, cluster: EmulatedCluster) -> None:
         cluster.token_came = lambda: self._retry(cluster)
+        cluster.keep = lambda: self._keep(cluster)
         self.clusters[str(cluster.key)] = cluster
 
     def _reserve(self, cluster: EmulatedCluster, port: int) -> None:
@@ -238,6 +239,10 @@ class Emulator:
         key = str(cluster.key)
         if key not in self._saves and self._outside.folder is not None:
             self._saves[key] = asyncio.get_running_loop().call_later(SAVE_SECONDS, self._save, cluster)
+
+    def _keep(self, cluster: EmulatedCluster) -> None:
+        if str(cluster.key) in self._saves:
+            self._save(cluster)
 
     def _path(self, cluster: EmulatedCluster) -> Path | None:
         folder = self._outside.folder
