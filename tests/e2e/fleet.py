@@ -156,9 +156,13 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
     if condition(cluster, "Available") != "True":
         lacking.append(f"Cluster {name} is not Available: {told(cluster, 'Available')}")
     machines = world.all("Machine", namespace, name)
-    lacking += [f"Machine {machine['metadata']['name']} is being deleted" for machine in machines if "deletionTimestamp" in machine["metadata"]]
     lacking += [
-        f"Machine {machine['metadata']['name']} is not Available: {told(machine, 'Available')}"
+        f"Machine {machine['metadata']['name']} is being deleted: {told(machine, 'Deleting')}"
+        for machine in machines
+        if "deletionTimestamp" in machine["metadata"]
+    ]
+    lacking += [
+        f"Machine {machine['metadata']['name']} is not Available: {told(machine, 'Available')}; {told(machine, 'Ready')}"
         for machine in machines
         if condition(machine, "Available") != "True"
     ]
@@ -168,7 +172,7 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
         version = deployment["spec"]["template"]["spec"].get("version")
         lacking += _short(deployment, [machine for machine in machines if controller(machine)[1] in owned], version)
     for plane in world.all("KubeadmControlPlane", namespace):
-        if controller(plane) == ("Cluster", name):
+        if plane["metadata"]["name"] == cluster["spec"]["controlPlaneRef"]["name"]:
             owned_machines = [machine for machine in machines if controller(machine) == ("KubeadmControlPlane", plane["metadata"]["name"])]
             lacking += _short(plane, owned_machines, plane["spec"]["version"])
     return lacking + _unsummed(cluster, machines)
