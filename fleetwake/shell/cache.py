@@ -61,6 +61,13 @@ class Grave:
     def __init__(self, uid: str, version: Version, at: float) -> None:
         self.uid, self.version, self.at = uid, version, at
 
+    def holds(self, state: Mapping[str, Any], version: Version) -> bool:
+        """Whether it is this very object's: a 404 is known sooner than the version of the end, and an answer of before may come after it.
+
+        Another history of the API server (a restored backup) may have the object alive again.
+        """
+        return bool(self.uid) and self.uid == state["metadata"].get("uid") and version.epoch == self.version.epoch
+
 
 class Cache:
     """See the module. Not thread-safe: one event loop owns it."""
@@ -115,7 +122,7 @@ class Cache:
             return None
         grave = self._graves.get(key)
         if grave is not None:
-            if grave.version >= version:
+            if grave.version >= version or grave.holds(state, version):
                 return None
             del self._graves[key]
         if held is not None and not cluster:
@@ -137,7 +144,9 @@ class Cache:
         known = max(version, held.version if held else version)
         grave = self._graves.get(key)
         if grave is None or grave.version < known:
-            self._graves[key] = Grave(uid or (held.uid if held else ""), known, self._boot())
+            # a bare tombstone tells of no uid: it may be late, and what it removed may live
+            told = held.uid if held is not None and version.resource_version else ""
+            self._graves[key] = Grave(uid or told, known, self._boot())
         if held is None:
             return None
         self._unindex(held)

@@ -78,6 +78,20 @@ class TestGraves:
         assert cache.upsert(key(), v(11), state(), DEMO, 0) is None
         assert cache.get(key()) is None
 
+    @pytest.mark.parametrize(
+        ("bury", "later", "lives"),
+        [
+            pytest.param((v(10), "u1"), v(11), False, id="a 404 came before an answer of its last days"),
+            pytest.param((v(10), ""), v(11), False, id="its end came without its uid"),
+            pytest.param((v(10), "u1"), v(3, epoch=2), True, id="a restored API server has it again"),
+            pytest.param((Version(0, 0), ""), v(11), True, id="a bare tombstone, which may be late"),
+        ],
+    )
+    def test_the_same_object_does_not_come_back_with_a_later_version(self, cache: Cache, bury: tuple[Version, str], later: Version, lives: bool) -> None:
+        cache.upsert(key(), v(10), state(), DEMO, 0)
+        cache.remove(key(), *bury)
+        assert (cache.upsert(key(), later, state(), DEMO, 0) is not None) is lives
+
     def test_a_new_object_of_the_name_lives(self, cache: Cache) -> None:
         cache.upsert(key(), v(10), state(), DEMO, 0)
         cache.remove(key(), v(12), "u1")
