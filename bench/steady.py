@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from bench.audit import AuditLog
 from bench.fleet import CORE, NAMESPACE, Arrivals, LateError, apply, manifests
 from bench.observed_worker import Start, read_starts
+from bench.poison import Poison
 from bench.processes import Usage, between, read
 from bench.rigs import admin, bench_rig, observe_starts, quiet
 from bench.statistics import Spread
@@ -41,7 +43,7 @@ MS = 1000.0
 
 @dataclass(frozen=True)
 class Order:
-    """A fleet of ``machines`` in ``clusters`` clusters, and how it is changed."""
+    """A fleet of ``machines`` in ``clusters`` clusters, and how it is changed; ``poison``: with bad input beside it."""
 
     machines: int
     clusters: int
@@ -49,6 +51,7 @@ class Order:
     seconds: float
     reconcilers: int
     state: Path | None = None
+    poison: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,11 @@ async def measure(order: Order) -> Report:
         async with admin(rig) as client:
             machines = await fleet(rig, client, order.clusters, order.machines)
             load, before, began = os.getloadavg(), read(rig), time.time()
-            changes = await drive(client, machines, order.rate, order.seconds)
+            async with Poison(rig, client) if order.poison else nullcontext():
+                changes = await drive(client, machines, order.rate, order.seconds)
             usage = between(before, read(rig))
-            await quiet(rig, AuditLog(rig.endpoints().audit_log))
+            if not order.poison:
+                await quiet(rig, AuditLog(rig.endpoints().audit_log))
             records = await appended(rig, began)
         starts = [start for path in notes.values() for start in read_starts(path)]
     return Report(order, join(changes, records, starts), usage, round(len(changes) / order.seconds, 1), load)
@@ -226,7 +231,8 @@ def render(report: Report) -> str:
     hops, order = report.hops, report.order
     return "\n".join(
         [
-            f"{order.machines} Machines in {order.clusters} clusters, {report.rate} changes/s for {order.seconds:g} s, {order.reconcilers} reconcilers",
+            f"{order.machines} Machines in {order.clusters} clusters, {report.rate} changes/s for {order.seconds:g} s, {order.reconcilers} reconcilers"
+            + (", bad input beside it" if order.poison else ""),
             f"{hops.changes} changes, {hops.joined} seen as records of their own, {hops.merged} merged into a run that was waiting",
             f"  API server's answer            {hops.answer} ms",
             f"  watch line -> record in Kafka  {hops.watch_to_kafka} ms",

@@ -70,6 +70,7 @@ def steady(
     rate: Annotated[float, typer.Option(help="Changes of a Machine per second.")] = 50.0,
     seconds: Annotated[float, typer.Option(help="How long.")] = 30.0,
     reconcilers: Reconcilers = 1,
+    poison: Annotated[bool, typer.Option("--poison", help="Bad input beside it: impossible Clusters, garbage on the topic, an object of 1.4 MB.")] = False,
     state: State = None,
     as_json: Json = False,
 ) -> None:
@@ -77,7 +78,7 @@ def steady(
     from bench.steady import Order, measure, render
     from bench.steady import as_json as plain
 
-    report = _run(measure(Order(machines, clusters, rate, seconds, reconcilers, state)))
+    report = _run(measure(Order(machines, clusters, rate, seconds, reconcilers, state, poison)))
     _show(plain(report), render(report), as_json)
 
 
