@@ -76,7 +76,12 @@ class Interrupted:
     error: FleetwakeError
 
 
-WatchEvent: TypeAlias = Page | Listed | Changed | Interrupted
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """After an ``Interrupted`` the watch goes on where it was: nothing was missed, nothing is listed again."""
+
+
+WatchEvent: TypeAlias = Page | Listed | Changed | Interrupted | Resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class Reflector:
         self.resource_version = 0
         self._listed = False
         self._complete = False
+        self._interrupted = False
         self._response: aiohttp.ClientResponse | None = None
         self._opened = 0.0
 
@@ -159,9 +165,10 @@ class Reflector:
                     self._complete = False
                     async for event in self._list():
                         yield event
-                    self._complete = True
+                    self._complete, self._interrupted = True, False
                 async for changed in self._watch():
-                    backoff = BACKOFF_SECONDS_MIN
+                    if isinstance(changed, Changed):
+                        backoff = BACKOFF_SECONDS_MIN
                     yield changed
                 if not self._listed or self._now() - self._opened > WATCH_SECONDS_TOO_SHORT:
                     continue
@@ -175,6 +182,7 @@ class Reflector:
                 self._listed = self._listed and self._complete and not isinstance(error, NotFoundError | ForbiddenError | DecodeError)
                 failure = error
             self.synced.clear()
+            self._interrupted = True
             yield Interrupted(failure)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
@@ -215,7 +223,7 @@ class Reflector:
         if present < self.resource_version:
             raise WatchExpiredError(f"the server is at resourceVersion {present}, we had {self.resource_version}", operation=f"watch {self.selection}")
 
-    async def _watch(self) -> AsyncGenerator[Changed, None]:
+    async def _watch(self) -> AsyncGenerator[Changed | Resumed, None]:
         # kinds end their watches at different times, so that they do not all reconnect in one second
         seconds = WATCH_SECONDS_MIN + zlib.crc32(str(self.selection).encode()) % WATCH_SECONDS_SPREAD
         query = {
@@ -230,6 +238,9 @@ class Reflector:
             self._response, self._opened = response, self._now()
             self.synced.set()
             try:
+                if self._interrupted:
+                    self._interrupted = False
+                    yield Resumed()
                 while self._listed and (chunk := await self._read(response)):
                     received = self._now()
                     for line in splitter.feed(chunk):

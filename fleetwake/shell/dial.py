@@ -18,7 +18,7 @@ from fleetwake.kube.client import ApiClient
 from fleetwake.kube.discovery import Resource as KubeResource
 from fleetwake.kube.etcd import EtcdClient, EtcdTls
 from fleetwake.kube.port_forward import ApiAccess, PodPort, peer_certificate
-from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Selection
+from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Resumed, Selection
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import Clock, KubePort, Request, Response
@@ -171,6 +171,8 @@ class RemoteApi:
                     yield WorkloadEvent("deleted" if kind == "DELETED" else "changed", _slim(state))
                 case Interrupted():
                     yield WorkloadEvent("lost")
+                case Resumed():
+                    yield WorkloadEvent("resumed")
 
     async def look(self, query: str, via: tuple[str, ...]) -> Any:
         """Read what a ``Look`` asks for."""

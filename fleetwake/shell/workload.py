@@ -39,7 +39,7 @@ WATCHED = {"nodes": "Node", "pods": "Pod", "kubeadm-config": "ConfigMap"}
 
 @dataclass(frozen=True, slots=True)
 class WorkloadEvent:
-    """``type``: ``changed``, ``deleted``, ``listed`` (everything the selection holds has been told; ``keep`` names it), ``lost``."""
+    """``type``: ``changed``, ``deleted``, ``listed`` (all that the selection holds was told; ``keep`` names it), ``lost``, ``resumed`` (none missed)."""
 
     type: str
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -105,7 +105,6 @@ class Connection:
         self._main = asyncio.get_running_loop().create_task(self._run())
         self._ending: asyncio.Task[None] | None = None
 
-    # ---- life -------------------------------------------------------------------------------------------------------------------------
     def want(self, wanted: bool) -> None:
         """Whether the conditions for a connection hold."""
         (self.wanted.set if wanted else self.wanted.clear)()
@@ -209,7 +208,6 @@ class Connection:
         key = ObjectKey(CONNECTION.group, CONNECTION.kind, self.cluster.namespace, self.cluster.name)
         self._outside.changed(Change(key, self.cluster, None, {"event": what, "connected": self.api is not None}))
 
-    # ---- probe and watches ------------------------------------------------------------------------------------------------------------
     async def _probe(self) -> None:
         while self.api is not None:
             await asyncio.sleep(PROBE_SECONDS)
@@ -247,16 +245,21 @@ class Connection:
                 case "listed":
                     for name in [name for name in states if name not in event.keep]:
                         self._take(selection, name, None)
-                    self._synced.add(selection)
-                    self._frozen = None
-                    if len(self._synced) == len(WATCHED):
-                        self._told("synced")
+                    self._follows(selection)
+                case "resumed":
+                    self._follows(selection)
                 case "changed" | "deleted":
                     name = event.state["metadata"]["name"]
                     self._take(selection, name, event.state if event.type == "changed" else None)
                 case _:
                     self._synced.discard(selection)
                     self._frozen = None
+
+    def _follows(self, selection: str) -> None:
+        self._synced.add(selection)
+        self._frozen = None
+        if len(self._synced) == len(WATCHED):
+            self._told("synced")
 
     def _take(self, selection: str, name: str, state: Mapping[str, Any] | None) -> None:
         states = self._states[selection]
@@ -274,7 +277,6 @@ class Connection:
         key = ObjectKey("", WATCHED[selection], namespace, name, str(self.cluster))
         self._outside.changed(Change(key, self.cluster, before, state))
 
-    # ---- what is known ----------------------------------------------------------------------------------------------------------------
     def state(self) -> Workload:
         """Everything known, frozen until the next change."""
         if self._frozen is None:
@@ -347,7 +349,6 @@ class WorkloadConnections:
         self._connections: dict[ClusterKey, Connection] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    # ---- who has one ------------------------------------------------------------------------------------------------------------------
     def cluster_seen(self, state: Mapping[str, Any], kubeconfig: bool) -> None:
         """A Cluster of this worker was seen in this state; ``kubeconfig`` says whether its Secret exists."""
         meta, spec, status = state["metadata"], state.get("spec") or {}, state.get("status") or {}
@@ -392,7 +393,6 @@ class WorkloadConnections:
             self.forget(cluster)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    # ---- fleetwake.shell.carry_out.Workloads ------------------------------------------------------------------------------------------
     def state(self, cluster: ClusterKey) -> Workload:
         """The cluster's state, frozen."""
         connection = self._connections.get(cluster)

@@ -10,7 +10,7 @@ from typing import Any
 from fleetwake.errors import NotFoundError
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.discovery import Resource
-from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Selection
+from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Resumed, Selection
 from fleetwake.views.connection import ViewError
 from schemas.api.registry import KINDS
 
@@ -160,6 +160,8 @@ class Watched:
                     self.interrupted = ""
                 case Listed():
                     self._listed += 1
+                case Resumed():
+                    self.interrupted = ""
                 case Interrupted(error=error):
                     self.interrupted = str(error)
             self._changed.set()

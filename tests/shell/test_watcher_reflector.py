@@ -14,7 +14,7 @@ from fleetwake.errors import DecodeError, WatchExpiredError
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import ApiConfig
 from fleetwake.kube.discovery import CONFIG_MAPS
-from fleetwake.kube.reflector import Changed, Interrupted, LineSplitter, Listed, Page, Reflector, Selection, WatchEvent
+from fleetwake.kube.reflector import Changed, Interrupted, LineSplitter, Listed, Page, Reflector, Resumed, Selection, WatchEvent
 
 LARGE = "x" * 1_400_000
 
@@ -112,8 +112,8 @@ async def test_a_watch_resumes_from_the_last_bookmark(api: FakeApi) -> None:
     api.lists = [(10, []), (10, [])]
     api.lists = [(10, []), (30, [])]
     api.watches = [[line("BOOKMARK", 25)], [line("ADDED", 31)]]
-    events = await take(api, 4)
-    assert [type(event) for event in events] == [Page, Listed, Interrupted, Changed]
+    events = await take(api, 5)
+    assert [type(event) for event in events] == [Page, Listed, Interrupted, Resumed, Changed], "who was told of the loss is told of its end"
     assert api.asked == ["10", "25"]
 
 

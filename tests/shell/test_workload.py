@@ -109,6 +109,12 @@ class Far:
             if watched == selection:
                 queue.put_nowait(WorkloadEvent(type_, state))
 
+    def tell(self, selection: str, type_: str) -> None:
+        """Something becomes of the watch itself."""
+        for watched, queue in self.watchers:
+            if watched == selection:
+                queue.put_nowait(WorkloadEvent(type_))
+
 
 class Near:
     """The worker's side: the connections, the cache they read, and what was woken."""
@@ -156,6 +162,22 @@ class Near:
     def events(self) -> list[str]:
         """What was told about the connection itself."""
         return [change.state["event"] for _, change in self.told if change.key.group_kind == CONNECTION]
+
+
+@pytest.mark.parametrize("selection", WATCHED)
+@simulated
+async def test_a_watch_that_goes_on_where_it_was_is_in_sync_again_and_tells(selection: str) -> None:
+    """A short interruption lists nothing again: without a word of its end whoever waits for sight would be blind for ever."""
+    near = Near()
+    await near.connected()
+    near.far.put(selection, "kept", 5)
+    near.far.tell(selection, "lost")
+    await asyncio.sleep(1)
+    assert not near.state.watch_synced
+    told = len(near.events())
+    near.far.tell(selection, "resumed")
+    await asyncio.sleep(1)
+    assert near.state.watch_synced and near.events()[told:] == ["synced"]
 
 
 class TestWhoHasOne:
