@@ -34,6 +34,7 @@ from fleetwake.plan import (
 )
 from fleetwake.shell import bodies
 from fleetwake.shell.cache import SHARED_PARTITION, Cache
+from fleetwake.shell.in_flight import InFlight
 from fleetwake.shell.ports import APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, Cause, Ports, Request, Response, RunTrace
 from fleetwake.shell.resources import Resources
 from fleetwake.shell.secret_bytes import SecretBytes
@@ -151,6 +152,7 @@ class Hands:
     epoch: Callable[[], int]
     actions: Mapping[str, LocalHandler]
     secrets: SecretBytes
+    in_flight: InFlight = field(default_factory=InFlight)
 
 
 class CarryOut:
@@ -250,7 +252,11 @@ class CarryOut:
                 request.cluster,
             )
             port = self._hands.workloads if request.cluster else self._hands.ports.kube
-            response = await port.send(prepared)
+            if request.method == "GET":
+                response = await port.send(prepared)
+            else:
+                with self._hands.in_flight.one():
+                    response = await port.send(prepared)
         outcome.status = response.status
         return response
 

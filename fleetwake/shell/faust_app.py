@@ -144,6 +144,7 @@ class StreamApp:
 
         async def revoked(app: Any, revoked: Any, **_: Any) -> None:
             self.intake.revoked()
+            await self.intake.answered()
 
         async def started(app: Any, **_: Any) -> None:
             await self._before()

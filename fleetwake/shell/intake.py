@@ -109,6 +109,10 @@ class Intake:
             tracker.alive = False
         self._worker.revoke()
 
+    async def answered(self) -> None:
+        """Wait for the answers to what had been sent when the partitions were taken away: the next owner must see what came of it."""
+        await self._worker.hands.in_flight.answered()
+
     def assigned(self, partitions: set[int], generation: int) -> None:
         """Own exactly these partitions. Everything that records need exists when this returns; the replay goes on in the background."""
         retained = self._generation in (-1, generation - 1, generation)

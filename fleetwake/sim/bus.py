@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -256,6 +256,7 @@ class Member:
     revoked: Callable[[], None]
     assigned: Callable[[set[int], int], None]
     take: Callable[[Event, Callable[[], int]], Any]
+    answered: Callable[[], Coroutine[Any, Any, None]]
     last: float = 0.0
     generation: int = -1
     confirmed: float = float("-inf")
@@ -406,5 +407,10 @@ class Group:
 def _revoke(member: Member, joined: asyncio.Future[None]) -> None:
     member.generation = -1
     member.revoked()
+    member.process.spawn(_join(member, joined))
+
+
+async def _join(member: Member, joined: asyncio.Future[None]) -> None:
+    await member.answered()
     if not joined.done():
         joined.set_result(None)

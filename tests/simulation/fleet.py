@@ -164,7 +164,7 @@ class Node:
         self._removed: set[str] = set()
         self.worker.listeners.append(self._seen)
         self.intake = Intake(self.worker, "sim", fleet.topics, self._fatal)
-        self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take)
+        self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take, self.intake.answered)
 
     def _seen(self, change: Change) -> None:
         """What a cache has buried never comes back."""
