@@ -1,6 +1,6 @@
 """Simulations by seed: every scenario under every class of faults. ``FLEETWAKE_SIM_SEEDS`` sets how many (default 200, ``make test-sim`` 1000).
 
-A failure names its seed; ``FLEETWAKE_SIM_SEED=<n>`` runs that one alone.
+``FLEETWAKE_SIM_FIRST`` begins at another seed, so that a long run can be cut. A failure names its seed; ``FLEETWAKE_SIM_SEED=<n>`` runs that one alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ ONE = os.environ.get("FLEETWAKE_SIM_SEED")
 FOUND = (524, 668, 737, 945, 1409)
 """Seeds that found a fault once: they stay."""
 COUNT = int(os.environ.get("FLEETWAKE_SIM_SEEDS", SEEDS_DEFAULT))
-SEEDS = [int(ONE)] if ONE else [*range(COUNT), *(seed for seed in FOUND if seed >= COUNT)]
+FIRST = int(os.environ.get("FLEETWAKE_SIM_FIRST", 0))
+RANGE = range(FIRST, FIRST + COUNT)
+SEEDS = [int(ONE)] if ONE else [*RANGE, *(seed for seed in FOUND if seed not in RANGE)]
 FAULTS = tuple(CLASSES)
 
 
