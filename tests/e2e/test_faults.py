@@ -76,6 +76,8 @@ def _kill(name: str) -> Callable[[Fleet, Rolling], None]:
 
 
 def _flush(fleet: Fleet, rolling: Rolling) -> None:
+    # it may just have been killed
+    fleet.rig.wait_ready("redis")
     with redis.Redis.from_url(fleet.rig.endpoints().redis_url) as client:
         client.flushall()
 
