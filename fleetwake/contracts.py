@@ -48,11 +48,6 @@ def _flag(obj: External, *path: str) -> bool:
     return field(obj, *path) is True
 
 
-def _flag_or_none(obj: External, *path: str) -> bool | None:
-    value = field(obj, *path)
-    return value if isinstance(value, bool) else None
-
-
 def _number(obj: External, *path: str) -> int | None:
     value = field(obj, *path)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -17,6 +17,11 @@ def load(text: bytes | str) -> Any:
     return yaml.load(text, Loader=_LOADER)
 
 
+def load_all(text: bytes | str) -> list[Any]:
+    """All documents of plain values. Raises: YAMLError."""
+    return list(yaml.load_all(text, Loader=_LOADER))
+
+
 def dump(value: Any, *, width: int, sort_keys: bool = True) -> str:
     """Plain values as one document, with a newline at its end, and no document end behind a bare scalar. Characters beyond U+FFFF are escaped."""
     text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=sort_keys, width=width, allow_unicode=True)

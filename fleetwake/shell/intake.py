@@ -176,19 +176,15 @@ class Intake:
         """Tell who asked what the last owners of the partitions were about."""
         if self._worker.options.before_replay is None:
             return
-        starts, words = await self._offsets_at(numbers, self._recovery_begin()), LastWords()
-        ends = await end_offsets(self._bootstrap, self._topics.results, numbers)
+        (starts, ends), words = await self._recent_results(numbers), LastWords()
         near = {number: max(start, ends[number] - RESULTS_BEFORE_RUNS_MAX) for number, start in starts.items()}
         await read_ranges(self._bootstrap, self._topics.results, near, ends, lambda found: words.take(found.key, found.value, dict(found.headers)), current)
         await self._worker.options.before_replay(words.runs())
 
-    def _recovery_begin(self) -> int:
-        return int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
-
     async def _recover(self, numbers: set[int], current: Callable[[], bool]) -> None:
         """Close the runs that dead owners left open."""
         started = self._worker.ports.clock.now()
-        starts = await self._offsets_at(numbers, self._recovery_begin())
+        starts, _ = await self._recent_results(numbers)
         found: dict[int, list[Run]] = {}
 
         def take(message: Any) -> None:
@@ -210,14 +206,17 @@ class Intake:
                         # it stays open: the next owner of the partition finds it again
                         log.warning("a run left open was not closed: %s", error)
 
-    async def _offsets_at(self, numbers: set[int], since_ms: int) -> dict[int, int]:
+    async def _recent_results(self, numbers: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+        """Where the results of the recovery window begin, and where the results end."""
+        since_ms = int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
         consumer = plain_consumer(self._bootstrap)
         await consumer.start()
         try:
             wanted = {aiokafka.TopicPartition(self._topics.results, number): since_ms for number in numbers}
             found = await consumer.offsets_for_times(wanted)
             ends = await consumer.end_offsets(list(wanted))
-            return {tp.partition: (found[tp].offset if found.get(tp) else ends[tp]) for tp in wanted}
+            starts = {tp.partition: (found[tp].offset if found.get(tp) else ends[tp]) for tp in wanted}
+            return starts, {tp.partition: end for tp, end in ends.items()}
         finally:
             await consumer.stop()
 

@@ -308,9 +308,7 @@ class Connection:
             waiting.append(wake)
             return
         self._looking[query] = [wake]
-        task = asyncio.get_running_loop().create_task(self._look(query, via))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._spawn(self._look(query, via))
 
     async def _look(self, query: str, via: tuple[str, ...]) -> None:
         value, error = None, "the connection was lost"

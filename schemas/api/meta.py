@@ -217,9 +217,4 @@ class KubeObject(Frozen):
         return key in self.metadata.annotations
 
 
-def get_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
-    """The condition of that type, or None when the list has none."""
-    return next((condition for condition in conditions if condition.type == type_), None)
-
-
 JsonObject = Mapping[str, Any]

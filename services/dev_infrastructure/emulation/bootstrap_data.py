@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from fleetwake import yaml_text
 
 JsonDict = dict[str, Any]
 V1BETA3, V1BETA4 = "kubeadm.k8s.io/v1beta3", "kubeadm.k8s.io/v1beta4"
@@ -24,7 +24,6 @@ _KUBEADM = re.compile(r"\bkubeadm (init|join)\b.*?--config[ =](\S+)")
 _HEADER = "#cloud-config"
 _EXPRESSION = re.compile(r"\{\{\s*(?:ds\.meta_data|v1)\.(local_hostname|hostname|instance_id)\s*\}\}")
 _TOKEN = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})$")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _SHARED = {
     "InitConfiguration": {"bootstrapTokens", "nodeRegistration", "localAPIEndpoint", "certificateKey", "skipPhases", "patches"},
@@ -103,8 +102,8 @@ def parse(secret: Mapping[str, bytes], node_name: str) -> BootstrapData:
 
 def _load(text: str, what: str) -> JsonDict:
     try:
-        found = yaml.load(text, _LOADER)
-    except yaml.YAMLError as error:
+        found = yaml_text.load(text)
+    except yaml_text.YAMLError as error:
         raise BootstrapError(_explain(error, what)) from None
     if not isinstance(found, dict):
         raise BootstrapError(f"{what} is no mapping")
@@ -113,12 +112,12 @@ def _load(text: str, what: str) -> JsonDict:
 
 def _load_all(text: str, what: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, _LOADER))
-    except yaml.YAMLError as error:
+        return yaml_text.load_all(text)
+    except yaml_text.YAMLError as error:
         raise BootstrapError(_explain(error, what)) from None
 
 
-def _explain(error: yaml.YAMLError, what: str) -> str:
+def _explain(error: yaml_text.YAMLError, what: str) -> str:
     """The place of a YAML error without its excerpt, which may show a key."""
     mark = getattr(error, "problem_mark", None)
     return f"{what} is no YAML: {getattr(error, 'problem', 'malformed')}" + (f" (line {mark.line + 1})" if mark is not None else "")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import socket
 
-FIRST_PORT, LAST_PORT = 20000, 30000
-"""Below the range that Linux gives to outgoing connections."""
-
 
 class PortPool:
     """The ports of one address."""
 
-    def __init__(self, host: str, first: int = FIRST_PORT, last: int = LAST_PORT) -> None:
+    def __init__(self, host: str, first: int, last: int) -> None:
         self.host, self._first, self._last = host, first, last
         self._next = first
 

@@ -24,7 +24,8 @@ class Reference:
     """A reference, where it stands (``path``, in an object of ``namespace``) and what was found behind it.
 
     ``readable``: the kind's contract version is known. ``latched``: the referring object has recorded that the object once did its job; ``field``
-    is the contract's field that says so. ``missed``: what to add when a latched object is gone while its owner lives (``""``: nothing, and the
+    is the contract's field that says so. ``source``: the object's condition that is mirrored; its name and ``Not`` before it are the reasons too.
+    ``missed``: what to add when a latched object is gone while its owner lives (``""``: nothing, and the
     reason is then ObjectDoesNotExist). ``awaited``: the referring object's maker is just making it, so that nobody needs a remedy yet.
     """
 
@@ -37,8 +38,6 @@ class Reference:
     owner_deleting: bool
     field: str
     source: str
-    ok: str
-    not_ok: str
     missed: str = ""
     awaited: bool = False
 
@@ -62,11 +61,11 @@ def reference_condition(target: str, ref: Reference) -> ConditionValue:
     """Tell of the reference under the condition type ``target``."""
     if ref.obj is not None:
         fallback = ConditionValue(
-            target, TRUE if ref.latched else FALSE, ref.ok if ref.latched else ref.not_ok, "" if ref.latched else f"{ref.kind} {ref.field} is false"
+            target, TRUE if ref.latched else FALSE, ref.source if ref.latched else f"Not{ref.source}", "" if ref.latched else f"{ref.kind} {ref.field} is false"
         )
         found = mirror(contracts.conditions(ref.obj), ref.source, target, fallback)
         if found.reason == NO_REASON_REPORTED and found.status == TRUE:
-            return ConditionValue(target, TRUE, ref.ok, found.message, found.last_transition_time)
+            return ConditionValue(target, TRUE, ref.source, found.message, found.last_transition_time)
         return found
     if not ref.readable:
         return ConditionValue(target, UNKNOWN, INTERNAL_ERROR, _unreadable(ref))

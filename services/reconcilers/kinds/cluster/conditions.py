@@ -142,8 +142,6 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
             owner_deleting=cluster.metadata.deleting,
             field="status.initialization.provisioned",
             source="Ready",
-            ok="Ready",
-            not_ok="NotReady",
             missed="while the cluster still exists: restore it or delete the Cluster",
         ),
     )
@@ -171,8 +169,6 @@ def control_plane_available(observed: Observed, provisioned: Provisioned) -> Con
             owner_deleting=cluster.metadata.deleting,
             field="status.initialization.controlPlaneInitialized",
             source="Available",
-            ok="Available",
-            not_ok="NotAvailable",
             missed="while the cluster still exists: restore it or delete the Cluster",
         ),
     )

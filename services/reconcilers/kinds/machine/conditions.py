@@ -93,8 +93,6 @@ def bootstrap_config_ready(observed: Observed, provisioned: Provisioned) -> Cond
             owner_deleting=machine.metadata.deleting,
             field="status.initialization.dataSecretCreated",
             source="Ready",
-            ok="Ready",
-            not_ok="NotReady",
             awaited=_being_made(observed),
         ),
     )
@@ -115,8 +113,6 @@ def infrastructure_ready(observed: Observed, provisioned: Provisioned) -> Condit
             owner_deleting=machine.metadata.deleting,
             field="status.initialization.provisioned",
             source="Ready",
-            ok="Ready",
-            not_ok="NotReady",
             missed="while the Machine still exists: delete the Machine to have it replaced",
             awaited=_being_made(observed),
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from fleetwake.conditions import FALSE, NAMES_MAX, TRUE, UNKNOWN, Aggregate, ConditionValue, Reasons, aggregate, get, is_false, is_true, source
+from fleetwake.conditions import FALSE, NAMES_MAX, TRUE, Aggregate, ConditionValue, Reasons, aggregate, get, is_false, is_true, source
 from schemas.api.core.v1beta2.machine import Machine, MachineSpec
 from schemas.api.meta import Condition, KubeObject
 from services.reconcilers.kinds.cloning import TEMPLATE_SUFFIX
@@ -101,11 +101,6 @@ def scaling_down(current: int, wanted: int, machines: Sequence[Machine], at: dat
     if current <= wanted:
         return ConditionValue("ScalingDown", FALSE, "NotScalingDown")
     return ConditionValue("ScalingDown", TRUE, "ScalingDown", f"Scaling down from {current} to {wanted} replicas" + _bullet(stale(machines, at)))
-
-
-def waiting_for_replicas(type_: str) -> ConditionValue:
-    """A condition that cannot be judged because spec.replicas is missing."""
-    return ConditionValue(type_, UNKNOWN, "WaitingForReplicasSet", "Waiting for spec.replicas set")
 
 
 def missing_templates(spec: MachineSpec, namespace: str, bootstrap_missing: bool, infrastructure_missing: bool) -> str:
