@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,12 +52,6 @@ def apps(rig_endpoints: Endpoints, tmp_path: Path) -> Iterator[Apps]:
     started = Apps(rig_endpoints.bootstrap_servers, tmp_path)
     yield started
     started.kill()
-
-
-@pytest.fixture
-async def bus(rig_endpoints: Endpoints, topic_prefix: str) -> AsyncIterator[Bus]:
-    async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as found:
-        yield found
 
 
 async def committed(bus: Bus, group: str, topic: str, partition: int = 0) -> int:

@@ -56,12 +56,6 @@ async def test_each_of_many_intents_that_open_one_after_the_other_is_in_redis(st
 CLUSTER = f"default/{cluster_in(0)}"
 
 
-@pytest.fixture
-async def bus(rig_endpoints: Endpoints, topic_prefix: str) -> AsyncIterator[Bus]:
-    async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as found:
-        yield found
-
-
 @asynccontextmanager
 async def owner(bus: Bus, rig_endpoints: Endpoints) -> AsyncIterator[Tracer]:
     """A worker that has just started, the owner of the partition, ready."""

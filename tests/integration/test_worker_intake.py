@@ -6,25 +6,17 @@ Faust's stream is played by hand, because its worst cannot be ordered; topics, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from fleetwake.rig.records import Endpoints
 from schemas.records import DELETED, Version
 from schemas.results import Planned
 from tests.integration.bus_world import NAMESPACE, Bus, cluster_in, record_of, until
 from tests.integration.intake_life import key, living
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-async def bus(rig_endpoints: Endpoints, topic_prefix: str) -> AsyncIterator[Bus]:
-    async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as found:
-        yield found
 
 
 async def test_the_replay_rebuilds_the_cache_and_every_key_runs_once(bus: Bus) -> None:

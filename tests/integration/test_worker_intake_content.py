@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from fleetwake.errors import UnavailableError
-from fleetwake.rig.records import Endpoints
 from fleetwake.shell.cache import SHARED_PARTITION
 from schemas.records import DELETED, MODIFIED, MOVED, ObjectRecord, Version
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -15,12 +12,6 @@ from tests.integration.bus_world import NAMESPACE, Bus, record_of, until
 from tests.integration.intake_life import RefusingBus, key, living
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-async def bus(rig_endpoints: Endpoints, topic_prefix: str) -> AsyncIterator[Bus]:
-    async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as found:
-        yield found
 
 
 GARBAGE = {
