@@ -7,11 +7,11 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 ARGS ?=
 SEEDS ?= 1000
-COMPILE := $(UV) pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 SERVERS := kafka or apiserver or redis or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format quick servers test-servers test test-sim demo schemas lock clean
+.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,10 @@ quick: install ## the tests that need no servers
 servers: install ## fetch and build Kafka, the API server and Redis (minutes, the first time)
 	$(BIN)/python -m fleetwake.cli.dev build
 
-test-servers: servers ## the tests on real servers, which the test session starts and stops
+tools: install ## build what tests and generators need beside the servers (helm, collector, ...); minutes, the first time
+	$(BIN)/python -m fleetwake.cli.dev tools
+
+test-servers: servers tools ## the tests on real servers, which the test session starts and stops
 	@# real servers share two cores with everything else: what failed runs once more, alone and said so; failing twice is red
 	$(BIN)/pytest -q -m "$(SERVERS)" $(ARGS) || { \
 	  echo "== FLAKY OR BROKEN: what failed above runs once more =="; \

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fleetwake.rig import Progress, Rig, RigError, RigStatus
 from fleetwake.rig.servers import programs
+from fleetwake.rig.tools import tool, tool_names
 
 app = typer.Typer(no_args_is_help=True, help="Run Kafka, a Kubernetes API server, Redis and fleetwake's services on this machine.")
 
@@ -66,6 +67,16 @@ def build() -> None:
     """Fetch and build everything a rig needs, without starting it."""
     try:
         programs(Progress())
+    except RigError as error:
+        _fail(error)
+
+
+@app.command()
+def tools(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which [default: all].", show_default=False)] = None) -> None:
+    """Build the programs that tests and generators need beside the servers, and print their paths."""
+    try:
+        for name in names or tool_names():
+            print(f"{name}\t{tool(name, Progress())}")
     except RigError as error:
         _fail(error)
 

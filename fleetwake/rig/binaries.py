@@ -10,12 +10,10 @@ from fleetwake.rig.cache import SOURCES, artifact, digest
 from fleetwake.rig.commands import follow
 from fleetwake.rig.errors import RigError
 from fleetwake.rig.progress import Progress
-from fleetwake.rig.toolchain import find_go
+from fleetwake.rig.toolchain import GO_ENV, find_go
 
 KUBECTL_PACKAGE = "k8s.io/kubernetes/cmd/kubectl"
 VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-# No C compiler is asked for, and a Go that is too old is replaced by ours, not by one that it downloads.
-GO_ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 @dataclass(frozen=True)

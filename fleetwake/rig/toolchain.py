@@ -20,6 +20,8 @@ from fleetwake.rig.progress import Progress
 
 JAVA_MAJOR_MIN = 17
 VERSION_LIMIT_S = 20
+# No C compiler is asked for, and a Go that is too old is replaced by ours, not by one that it downloads.
+GO_ENV = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 def find_go(progress: Progress) -> Path:
@@ -60,15 +62,20 @@ def java_major(java: str | Path) -> int:
 
 def find_maven(progress: Progress) -> Path:
     """The ``mvn`` command; it only downloads Kafka's jars, once."""
-    return _debian("mvn", "maven", "fetches Kafka's jars", progress)
+    return debian("mvn", "maven", "fetches Kafka's jars", progress)
 
 
 def find_redis(progress: Progress) -> Path:
     """The ``redis-server`` command."""
-    return _debian("redis-server", "redis-server", "is one of the rig's servers", progress)
+    return debian("redis-server", "redis-server", "is one of the rig's servers", progress)
 
 
-def _debian(command: str, package: str, purpose: str, progress: Progress) -> Path:
+def debian(command: str, package: str, purpose: str, progress: Progress) -> Path:
+    """The ``command`` of Debian's ``package``, installed when it is missing and we are root; ``purpose`` says in a message what it is for.
+
+    Raises:
+        RigError: it is missing and cannot be installed; the message names the command that does.
+    """
     found = shutil.which(command)
     if found:
         return Path(found)
