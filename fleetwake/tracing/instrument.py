@@ -1,4 +1,4 @@
-"""The OpenTelemetry instrumentations a service uses: logging, Redis, kafka-python.
+"""The OpenTelemetry instrumentations a service uses: logging, Redis, and kafka-python where a process has it.
 
 They see the context that our spans set, so log lines carry the trace of the run they were written in and calls of these libraries made inside a run become its
 children. A call outside any run (the flush of the read model, say) has no cause to belong to and makes no span: the sampler keeps only what has a parent.
@@ -7,9 +7,10 @@ aiokafka's and aiohttp's instrumentations are not used: the first does not see F
 
 from __future__ import annotations
 
+import sys
+
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.kafka import KafkaInstrumentor
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.resources import Resource
@@ -32,4 +33,8 @@ def instrument(service: str, instance: str, endpoint: str) -> None:
     trace.set_tracer_provider(provider)
     LoggingInstrumentor().instrument(tracer_provider=provider, inject_trace_context=True, enable_log_auto_instrumentation=False)
     RedisInstrumentor().instrument(tracer_provider=provider)
-    KafkaInstrumentor().instrument(tracer_provider=provider)
+    if "kafka" in sys.modules:
+        # to instrument it is to import it, a third of a second; the services that reconcile speak to Kafka through Faust and aiokafka alone
+        from opentelemetry.instrumentation.kafka import KafkaInstrumentor
+
+        KafkaInstrumentor().instrument(tracer_provider=provider)
