@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleetwake.cli import audit, bench, demo, describe, dev, readmodel, schemas, topics, trace
+from fleetwake.cli import audit, bench, demo, describe, dev, readmodel, schemas, secrets, topics, trace
 from fleetwake.cli.logs import configure
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(dev.app, name="dev")
 app.add_typer(bench.app, name="bench")
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(topics.app, name="topics")
 app.add_typer(readmodel.app, name="readmodel")
 app.command()(demo.demo)
