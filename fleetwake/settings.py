@@ -47,6 +47,8 @@ class Settings(BaseModel):
     """Partitions of the clustered topics: the most workers of a service that can share the work. Cannot change later."""
     replication: int = Field(default=-1, ge=-1)
     """Replication factor of topics created; -1: the broker's default."""
+    session_seconds: int = Field(default=6, ge=6, le=60)
+    """How long a silent worker keeps its partitions. Longer than its restart takes, nothing moves when it is restarted; when it is lost, they wait as long."""
     namespace: str = ""
     """Only objects of this namespace; empty: all."""
     watch_filter: str = ""

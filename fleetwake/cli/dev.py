@@ -81,6 +81,36 @@ def tools(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...",
         _fail(error)
 
 
+@app.command()
+def manifests(check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is not what the chart says.")] = False) -> None:
+    """Write deploy/k8s/base, deploy/k8s/components and docs/security/rbac.md from the chart."""
+    from fleetwake.rig.access import MANIFESTS
+    from fleetwake.rig.access_page import PAGE, rendered_page
+    from fleetwake.rig.kustomizations import generated_files, rendered_files
+
+    try:
+        wanted = rendered_files()
+    except RigError as error:
+        _fail(error)
+    present = generated_files(MANIFESTS)
+    changed = sorted(name for name, text in wanted.items() if present.get(name) != text)
+    left_over = sorted(set(present) - set(wanted))
+    if check and (changed or left_over):
+        _fail(RigError("\n".join(f"{MANIFESTS / name} is not what the chart says: run `make deploy`" for name in [*changed, *left_over])))
+    for name in changed:
+        (MANIFESTS / name).parent.mkdir(parents=True, exist_ok=True)
+        (MANIFESTS / name).write_text(wanted[name])
+    for name in left_over:
+        (MANIFESTS / name).unlink()
+    page = rendered_page()
+    if check and (not PAGE.is_file() or PAGE.read_text() != page):
+        _fail(RigError(f"{PAGE} is not what the roles say: run `make deploy`"))
+    if not check:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(page)
+    print(f"{len(wanted)} generated files: {len(changed)} written, {len(left_over)} removed")
+
+
 def _show(found: RigStatus | None) -> None:
     if found is None:
         return

@@ -17,6 +17,7 @@ class All(Commands):
         "dev": Source("fleetwake.cli.dev", "app"),
         "bench": Source("fleetwake.cli.bench", "app"),
         "schemas": Source("fleetwake.cli.schemas", "app"),
+        "secrets": Source("fleetwake.cli.secrets", "app"),
         "topics": Source("fleetwake.cli.topics", "app"),
         "readmodel": Source("fleetwake.cli.readmodel", "app"),
         "demo": Source("fleetwake.cli.demo", "demo"),

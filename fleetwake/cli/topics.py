@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -16,6 +17,7 @@ from fleetwake.stream.topics import TopicAdmin
 
 app = typer.Typer(no_args_is_help=True, help="Create, verify and describe the Kafka topics.")
 
+AWAIT_SECONDS = 1.0
 Bootstrap = Annotated[str | None, typer.Option(help="Bootstrap servers of Kafka.")]
 Prefix = Annotated[str | None, typer.Option(help="First part of every topic's name.")]
 Partitions = Annotated[int | None, typer.Option(help="Partitions of the clustered topics; cannot change later.")]
@@ -36,6 +38,38 @@ def verify(kafka_bootstrap: Bootstrap = None, topic_prefix: Prefix = None, parti
     with _admin(kafka_bootstrap=kafka_bootstrap, topic_prefix=topic_prefix, partitions=partitions) as (admin, settings):
         admin.verify(settings.topics.specs(settings.partitions))
         typer.echo("all topics exist as they must")
+
+
+@app.command("await")
+def await_topics(
+    roles: Annotated[list[str], typer.Argument(metavar="TOPIC...", help="Topics without the prefix, such as objects.")],
+    limit: Annotated[float, typer.Option(min=0, help="How many seconds to wait.")] = 600.0,
+) -> None:
+    """Wait until topics exist with their partitions; asks for no more than every service may see of its topics."""
+    end, told = time.monotonic() + limit, ""
+    while lacking := _lacking(roles):
+        if time.monotonic() >= end:
+            typer.echo(f"fleetwake topics: not within {limit:g} s: {lacking}", err=True)
+            raise typer.Exit(1)
+        if lacking != told:
+            typer.echo(f"waiting: {lacking}", err=True)
+            told = lacking
+        # a broker that comes up, or a topic that somebody makes, tells nobody here
+        time.sleep(AWAIT_SECONDS)
+    typer.echo(f"{', '.join(roles)}: there")
+
+
+def _lacking(roles: list[str]) -> str:
+    """What keeps the topics from being as they must be; empty when nothing does."""
+    settings = Settings.from_env()
+    known = {spec.name.removeprefix(f"{settings.topic_prefix}."): spec for spec in settings.topics.specs(settings.partitions)}
+    if unknown := set(roles) - known.keys():
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    try:
+        with TopicAdmin(settings.kafka_bootstrap) as admin:
+            return "; ".join(admin.lacking([known[role] for role in roles]))
+    except FleetwakeError as error:
+        return str(error)
 
 
 @app.command()

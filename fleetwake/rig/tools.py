@@ -20,8 +20,8 @@ TOOLS = SOURCES / "tools"
 
 
 def tool_names() -> tuple[str, ...]:
-    """The tools there are, sorted."""
-    return tuple(sorted(module.parent.name for module in TOOLS.glob("*/go.mod")))
+    """The tools there are, sorted. A module that neither names nor holds a program only requires others for the data they ship (``module_dir``)."""
+    return tuple(sorted(module.parent.name for module in TOOLS.glob("*/go.mod") if any(module.parent.glob("*.go")) or "\ntool " in module.read_text()))
 
 
 def tool(name: str, progress: Progress) -> Path:

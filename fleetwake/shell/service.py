@@ -125,7 +125,7 @@ class Service:
         group = spec.group or f"{settings.topic_prefix}-{spec.name.replace('_', '-')}"
         datadir = settings.data_dir or tempfile.mkdtemp(prefix="fleetwake-")
         self.stream = StreamApp(
-            Membership(group, settings.instance, settings.kafka_bootstrap, str(Path(datadir) / f"faust-{settings.instance}")),
+            Membership(group, settings.instance, settings.kafka_bootstrap, str(Path(datadir) / f"faust-{settings.instance}"), settings.session_seconds),
             self._worker,
             self._start,
             self._stop,

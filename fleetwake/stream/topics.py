@@ -6,7 +6,7 @@ fails loudly, naming topic, setting and remedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,22 @@ class TopicAdmin:
         if missing or found:
             raise TopicMismatchError("\n".join([*missing, *found]), operation="verify topics")
 
+    def lacking(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
+        """What keeps topics from being used, a sentence each: missing ones (or ones that may not be seen), other partitions. Their settings are not asked for.
+
+        Raises:
+            UnavailableError: the broker refused or did not answer.
+        """
+        try:
+            names = set(self._admin.list_topics())
+            present = [spec for spec in specs if spec.name in names]
+            described = self._admin.describe_topics([spec.name for spec in present]) if present else []
+        except KafkaError as error:
+            raise UnavailableError(str(error), operation="look for topics") from error
+        counts = {entry.get("name", entry.get("topic")): len(entry["partitions"]) for entry in described}
+        missing = [f"topic {spec.name} does not exist, or its user may not see it" for spec in specs if spec.name not in counts]
+        return (*missing, *(str(_partitions(spec, counts[spec.name])) for spec in present if counts[spec.name] != spec.partitions))
+
     def describe(self, specs: Iterable[TopicSpec]) -> tuple[TopicState, ...]:
         """The topics of ``specs`` that exist, in their order.
 
@@ -129,11 +145,15 @@ class TopicAdmin:
 
 def compare(spec: TopicSpec, state: TopicState) -> tuple[Mismatch, ...]:
     """Every setting of ``spec`` that ``state`` does not have."""
-    wrong = [] if spec.partitions == state.partitions else [Mismatch(spec.name, "partitions", str(state.partitions), str(spec.partitions))]
+    wrong = [] if spec.partitions == state.partitions else [_partitions(spec, state.partitions)]
     for setting, wanted in spec.config.items():
         if (found := state.config.get(setting, "unset")) != wanted:
             wrong.append(Mismatch(spec.name, setting, found, wanted))
     return tuple(wrong)
+
+
+def _partitions(spec: TopicSpec, found: int) -> Mismatch:
+    return Mismatch(spec.name, "partitions", str(found), str(spec.partitions))
 
 
 def _configs(answer: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleetwake.errors import FleetwakeError
 from fleetwake.kube.answers import body_of, error_of
+from fleetwake.kube.client import resource_path
 from fleetwake.settings import Settings, SettingsError
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import METADATA_LIST_ONLY, Request
@@ -48,11 +49,12 @@ class Surroundings:
         return decode_secret(body_of(response))
 
     async def uids(self) -> frozenset[str]:
-        """The uids of all DevClusters and DevMachines there are. Raises: FleetwakeError."""
+        """The uids of all DevClusters and DevMachines there are, where this service may look. Raises: FleetwakeError."""
         found: set[str] = set()
+        service = self._running()
         for plural in (DevCluster.PLURAL, DevMachine.PLURAL):
-            path = f"/apis/{DevCluster.GROUP}/{DevCluster.VERSION}/{plural}"
-            response = await self._running().kube.send(Request("GET", path, accept=METADATA_LIST_ONLY, timeout_seconds=LIST_SECONDS))
+            path = resource_path(f"{DevCluster.GROUP}/{DevCluster.VERSION}", plural, service.settings.namespace)
+            response = await service.kube.send(Request("GET", path, accept=METADATA_LIST_ONLY, timeout_seconds=LIST_SECONDS))
             error = error_of(response, f"list {plural}")
             if error is not None:
                 raise error
