@@ -1,4 +1,4 @@
-"""Logging of services: one JSON object a line on standard error, the same keys everywhere, noisy libraries held back.
+"""Logging of services: one JSON object a line on standard error and, where asked for, in a file; the same keys everywhere, noisy libraries held back.
 
 A broker's absence makes aiokafka write a thousand lines in 20 s (kafka-faust.md rule 18): its loggers pass a rate limit.
 """
@@ -9,6 +9,8 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 import orjson
 
@@ -17,6 +19,10 @@ from fleetwake.tracing.instrument import instrument
 
 RATE_LIMITED = ("aiokafka", "faust", "mode", "kafka")
 LINES_PER_WINDOW, WINDOW_SECONDS = 10, 10.0
+FILE_BYTES_MAX, FILES_BEFORE = 16 << 20, 2
+"""A log file's greatest size, and how many full ones are kept beside it."""
+PASSES = "passes_rate_limit"
+"""Name of the attribute that keeps the verdict on a record, which every handler asks for."""
 EXTRA = ("kind", "key", "namespace", "cluster", "reason")
 
 
@@ -55,6 +61,11 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes."""
+        if not hasattr(record, PASSES):
+            setattr(record, PASSES, self._judged(record))
+        return bool(getattr(record, PASSES))
+
+    def _judged(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(RATE_LIMITED) or record.levelno >= logging.CRITICAL:
             return True
         began, count = self._windows.get(record.name, (0.0, 0))
@@ -70,11 +81,21 @@ class RateLimit(logging.Filter):
 
 
 def configure(settings: Settings, service: str) -> None:
-    """Set logging up for a service."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(service, settings.instance))
-    handler.addFilter(RateLimit())
-    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    """Set logging up for a service.
+
+    Raises:
+        OSError: the folder of log files cannot be written.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if settings.log_dir:
+        folder = Path(settings.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(folder / f"{settings.instance}.log", maxBytes=FILE_BYTES_MAX, backupCount=FILES_BEFORE))
+    limit = RateLimit()
+    for handler in handlers:
+        handler.setFormatter(JsonLines(service, settings.instance))
+        handler.addFilter(limit)
+    logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
     instrument(service, settings.instance, settings.otlp_endpoint)
     for name in RATE_LIMITED:
         logging.getLogger(name).setLevel(logging.WARNING)

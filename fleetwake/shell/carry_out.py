@@ -238,7 +238,8 @@ class CarryOut:
 
     async def _send(self, run: RunContext, outcome: Outcome, request: Request) -> Response:
         self._fence(run)
-        with run.trace.step(outcome.verb, outcome.target) as traceparent:
+        audit_id = outcome.audit_id if request.method != "GET" else ""
+        with run.trace.step(outcome.verb, outcome.target, audit_id) as traceparent:
             prepared = Request(
                 request.method,
                 request.path,
@@ -246,7 +247,7 @@ class CarryOut:
                 request.body,
                 request.content_type,
                 request.accept,
-                outcome.audit_id if request.method != "GET" else "",
+                audit_id,
                 traceparent,
                 request.timeout_seconds,
                 request.cluster,

@@ -106,8 +106,8 @@ class RunTrace(Protocol):
         """traceparents of the linked causes, the parent first."""
         ...
 
-    def step(self, verb: str, key: str) -> AbstractContextManager[str]:
-        """A client span for one request; yields the traceparent to send."""
+    def step(self, verb: str, key: str, audit_id: str = "") -> AbstractContextManager[str]:
+        """A client span for one request, by whose Audit-ID it is found again; yields the traceparent to send."""
         ...
 
     def note(self, name: str, attributes: Mapping[str, Any]) -> None:

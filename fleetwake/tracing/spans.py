@@ -36,6 +36,10 @@ INTENTS = "fleetwake:intents"
 """Redis hash: the open intent of each cluster as JSON."""
 DELETE = "delete"
 """The verb of the steps that delete."""
+MANAGEMENT_API, WORKLOAD_API, WORKLOAD_MARK = "kube-apiserver", "workload-apiserver", "@"
+"""Who answers a request, by name: neither sends spans, and a service graph has a node for each all the same. The mark is in the key of a workload's object."""
+WATCHER = "watcher"
+"""The service whose work the watch spans tell: it cannot know their trace, so who takes its record emits them in its name."""
 CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 
 
@@ -53,7 +57,7 @@ class RunSpan:
         return self._identity.traceparent()
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Iterator[str]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Iterator[str]:
         """A client span for one request."""
         identity = self._identity.child()
         started = self._tracer.clock.now().timestamp()
@@ -68,7 +72,8 @@ class RunSpan:
             raise
         finally:
             kind = key.split("/")[1] if key.count("/") >= 2 else key
-            attributes = {"k8s.object": key, "fleetwake.verb": verb}
+            peer = WORKLOAD_API if WORKLOAD_MARK in key else MANAGEMENT_API
+            attributes = {"k8s.object": key, "fleetwake.verb": verb, "fleetwake.audit_id": audit_id, "peer.service": peer}
             ended = self._tracer.clock.now().timestamp()
             self._tracer.emit(Finished(f"{verb} {kind}", identity, self._identity.span, "client", started, ended, attributes, error=error))
 
@@ -161,7 +166,7 @@ class Tracer:
             return NO_CAUSE
         watch = parent.child()
         attributes = _record_attributes(record)
-        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes))
+        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes, service=WATCHER))
         process = watch.child()
         now = max(self.clock.now().timestamp(), at)
         self.emit(Finished("objects process", process, watch.span, "consumer", max(record.produced, at), now, attributes))

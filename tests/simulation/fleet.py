@@ -93,7 +93,7 @@ class SimRunTrace:
         self.traceparent = f"00-{number:032x}-{number:016x}-01"
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Generator[str, None, None]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Generator[str, None, None]:
         """One request."""
         yield self.traceparent
 
