@@ -130,6 +130,10 @@ class Tracing(Protocol):
         """Remember that a write of ours made this version; returns the cause for its dependents."""
         ...
 
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """The trace that a run with these causes continues, 32 hex digits; ``""`` when it would begin its own."""
+        ...
+
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> AbstractContextManager[RunTrace]:
         """The span of one run that has steps: the oldest cause is the parent, the others are links; it began at ``started``."""
         ...

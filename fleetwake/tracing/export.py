@@ -16,6 +16,7 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -62,7 +63,7 @@ class Exporter:
         self._others: dict[str, Resource] = {}
         self._queue: queue.Queue[Finished | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
-        self.dropped = 0
+        self.dropped = self.exported = 0
 
     def start(self) -> None:
         """Begin to export."""
@@ -102,10 +103,15 @@ class Exporter:
 
     def _post(self, batch: Sequence[ReadableSpan]) -> None:
         try:
-            self._otlp.export(batch)
+            # what the collector refuses, or nobody takes within the exporter's own retries, is told by the result, not raised
+            failure = "" if self._otlp.export(batch) is SpanExportResult.SUCCESS else "the collector did not take them"
         except Exception as error:  # the exporter raises whatever its HTTP library does; tracing must never end a service
+            failure = str(error) or type(error).__name__
+        if failure:
             self.dropped += len(batch)
-            log.warning("%d spans were not exported: %s", len(batch), error)
+            log.warning("%d spans were not exported: %s", len(batch), failure)
+        else:
+            self.exported += len(batch)
 
     def _resource_of(self, span: Finished) -> Resource:
         if not span.service:

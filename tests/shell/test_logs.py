@@ -14,6 +14,7 @@ from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from fleetwake.cli import logs
 from fleetwake.settings import Settings
 from fleetwake.tracing.context import SpanId, attach, detach
+from schemas.keys import ClusterKey
 
 SPAN = SpanId.derive("a run")
 
@@ -43,7 +44,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 def test_the_file_has_the_lines_of_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     configured(tmp_path / "logs")
     token = attach(SPAN)
-    logging.getLogger("fleetwake.test").warning("it %s", "happened", extra={"cluster": "default/demo"})
+    logging.getLogger("fleetwake.test").warning("it %s", "happened", extra={"about": ClusterKey("default", "demo")})
     detach(token)
 
     (line,) = lines((tmp_path / "logs" / "reconcilers-7.log").read_text())

@@ -118,6 +118,10 @@ class SimTracing:
         """No cause is kept."""
         return NO_CAUSE
 
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """No trace is kept."""
+        return ""
+
     @contextmanager
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> Generator[SimRunTrace, None, None]:
         """One run."""
