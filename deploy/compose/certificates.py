@@ -147,13 +147,14 @@ def main(root: Path) -> None:
     servers(root, ca, now)
     certified(Folder(root / "admin"), ca, "admin", ("system:masters",), now)
     certified(Folder(root / "kube-controller-manager"), ca, "system:kube-controller-manager", (), now)
+    certified(Folder(root / "kube-state-metrics"), ca, "fleetwake-kube-state-metrics", (), now)
     tokened(root, ca)
     # Prometheus runs as another user than the one who writes here, and sees nothing but this folder
     scraper = Folder(root / "prometheus", READABLE)
     scraper.write("ca.crt", ca.cert_pem)
     if not scraper.lasting("client.crt", now):
         scraper.pair("client", signed(ca, CertificateSpec("fleetwake-prometheus", validity=LEAF_VALIDITY), now))
-    print(f"certificates and kubeconfigs for {len(SERVICES) + 2} accounts in {root}")
+    print(f"certificates and kubeconfigs for {len(SERVICES) + 3} accounts in {root}")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,10 @@ def test_a_key_is_seen_by_the_one_whose_it_is(containers: dict[str, Container]) 
                 seen.setdefault(mount.source, set()).add(name)
     assert seen.pop("pki-admin") == {"accounts", "schemas", "kubectl", "cli"}
     assert seen.pop("pki-reconcilers") == {"reconcilers-0", "reconcilers-1"}
-    assert seen == {f"pki-{name}": {name} for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "dev-infrastructure", "prometheus")}
+    assert seen == {
+        f"pki-{name}": {name}
+        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "dev-infrastructure", "prometheus", "kube-state-metrics")
+    }
 
 
 def test_every_service_that_stays_has_a_health_check(containers: dict[str, Container]) -> None:

@@ -161,6 +161,7 @@ def _targets(stack: Stack) -> list[tuple[str, str]]:
         'sum by (service) (controller_runtime_reconcile_total{service="reconcilers"}) > 0',
         'sum(controller_runtime_reconcile_total{service="dev_infrastructure"}) > 0',
         'sum(apiserver_request_total{job="kube-apiserver", resource="machines"}) > 0',
+        'count(capi_cluster_status_condition{type="Available", status="True"} == 1) == 2',
         "sum(otelcol_receiver_accepted_spans_total or otelcol_receiver_accepted_spans) > 0",
     ],
 )
