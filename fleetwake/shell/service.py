@@ -243,6 +243,8 @@ def run_service(spec: ServiceSpec, settings: Settings) -> int:
     asyncio.set_event_loop(loop)
     service = Service(spec, settings)
     worker = service.stream.app.Worker(loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    # even when quiet it writes a terminal's control characters between our lines
+    worker.spinner = None
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
