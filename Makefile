@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --pytho
 SERVERS := kafka or apiserver or redis or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas deploy lock clean
+.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas deploy dashboards lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ schemas: install ## generate CRDs, JSON Schemas and AsyncAPI from schemas/
 
 deploy: install ## render the chart: kustomize's base and components, the page of permissions
 	$(BIN)/python -m fleetwake.cli.dev manifests
+
+dashboards: install ## generate dashboards, alert rules, kube-state-metrics configuration and docs/metrics.md
+	$(BIN)/python -m deploy.observability
 
 lock: install ## pin every dependency anew, with hashes
 	$(COMPILE) --upgrade -o requirements.txt

@@ -59,6 +59,8 @@ class Settings(BaseModel):
     """OTLP/HTTP endpoint for traces; empty: no export."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """Least severe level that is logged."""
+    log_dir: str = ""
+    """Folder of a second copy of the log lines, <instance>.log, of bounded size, for a collector to read; empty: standard error alone."""
     config_dir: str = ""
     """Folder of the command line's own state and caches; empty: ~/.config/fleetwake."""
     data_dir: str = ""

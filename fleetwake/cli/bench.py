@@ -134,6 +134,23 @@ def replay(
     _show(plain(report), render(report), as_json)
 
 
+@app.command()
+def tracing(
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, one with spans exported and one without.")] = 5,
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once in each run.")] = 10,
+    workers: Workers = 3,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """What tracing costs: CPU and time of creating clusters, with and without."""
+    from bench.tracing import Order, measure, render
+    from bench.tracing import as_json as plain
+
+    report = _run(measure(Order(pairs, clusters, workers, reconcilers, state)))
+    _show(plain(report), render(report), as_json)
+
+
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiokafka
 import orjson
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from fleetwake.errors import RetryableError, UnavailableError
@@ -25,6 +26,7 @@ from fleetwake.shell.queue import Token
 from fleetwake.shell.results import LastWords, open_runs
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.replay import end_offsets, plain_consumer, read_ranges
+from schemas.keys import ObjectKey
 from schemas.records import DELETED, ObjectRecord
 from schemas.results import RESULT_TYPES, Run
 from schemas.topics import MESSAGE_BYTES_MAX, Topics
@@ -36,6 +38,8 @@ RESULTS_BEFORE_RUNS_MAX = 2_000
 """Newest results of a partition that are looked through before its first run may start: it waits for them."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
+LAG_SECONDS_MAX = 1.0
+"""How long a scrape waits for the broker's word on where the partitions end; without it the last word stands."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -48,6 +52,11 @@ class Tracker:
     def __init__(self) -> None:
         self.alive = True
         self._pending: deque[list[Any]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not acknowledged yet."""
+        return len(self._pending)
 
     def token(self, event: Any) -> Token:
         """A token for the next event; the caller releases it once the record has been taken."""
@@ -73,6 +82,8 @@ class Intake:
         self._generation = -1
         self._assignments = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tail: aiokafka.AIOKafkaConsumer | None = None
+        self._ends: dict[tuple[str, int], tuple[int, int]] = {}
         self._shared_ready = asyncio.Event()
         self._assigned = asyncio.Event()
 
@@ -204,7 +215,7 @@ class Intake:
                         await self._worker.runner.recover(left, number)
                     except UnavailableError as error:
                         # it stays open: the next owner of the partition finds it again
-                        log.warning("a run left open was not closed: %s", error)
+                        log.warning("a run left open was not closed: %s", error, extra={"about": ObjectKey.parse(left.key)})
 
     async def _recent_results(self, numbers: set[int]) -> tuple[dict[int, int], dict[int, int]]:
         """Where the results of the recovery window begin, and where the results end."""
@@ -263,8 +274,9 @@ class Intake:
 
         def take(message: Any) -> None:
             self._worker.metrics.holes.inc()
-            log.warning("delivery hole in partition %d at offset %d: taken from a direct read", number, message.offset)
             record = self._decode(message)
+            extra = {"about": record.key} if record is not None else {}
+            log.warning("delivery hole in partition %d at offset %d: taken from a direct read", number, message.offset, extra=extra)
             if record is not None:
                 self._worker.live(number, message.offset, record, None)
 
@@ -297,6 +309,7 @@ class Intake:
         await consumer.start()
         try:
             consumer.assign([tp])
+            self._tail = consumer
             end = (await consumer.end_offsets([tp]))[tp]
             consumer.seek(tp, 0)
             while True:
@@ -312,7 +325,33 @@ class Intake:
                         else:
                             self._worker.replay(SHARED_PARTITION, record)
         finally:
+            self._tail = None
             await consumer.stop()
+
+    # ---- lag --------------------------------------------------------------------------------------------------------------------------
+    async def look_at_ends(self) -> None:
+        """Ask the broker where the partitions end that this worker reads; a consumer that fetches nothing would not know."""
+        tail, shared = self._tail, aiokafka.TopicPartition(self._topics.shared, 0)
+        if tail is None:
+            return
+        wanted = [shared, *(aiokafka.TopicPartition(self._topics.objects, number) for number in self._expected if number in self._trackers)]
+        try:
+            async with asyncio.timeout(LAG_SECONDS_MAX):
+                ends = await tail.end_offsets(wanted)
+                taken = {shared: await tail.position(shared)}
+        except (TimeoutError, KafkaError):
+            # what is known stays: a broker that is away gives no records either
+            return
+        taken |= {tp: self._expected.get(tp.partition, ends[tp]) for tp in wanted if tp != shared}
+        self._ends = {(tp.topic, tp.partition): (end, taken[tp]) for tp, end in ends.items()}
+
+    def lag(self) -> list[tuple[tuple[str, str], float]]:
+        """Offsets between the last record taken and the end, by topic and partition, as of the last look."""
+        return [((topic, str(number)), max(end - taken, 0)) for (topic, number), (end, taken) in self._ends.items()]
+
+    def unfinished(self) -> list[tuple[tuple[str], float]]:
+        """Records taken whose offsets are not acknowledged yet, by partition."""
+        return [((str(number),), tracker.waiting) for number, tracker in self._trackers.items()]
 
     # ---- drift ------------------------------------------------------------------------------------------------------------------------
     async def drift_check(self) -> int:

@@ -13,10 +13,11 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+from fleetwake.tracing.export import resource_of
 
 QUEUE_MAX = 32_768
 FLUSH_MS = 1_000
@@ -24,14 +25,16 @@ FLUSH_MS = 1_000
 
 def instrument(service: str, instance: str, endpoint: str) -> None:
     """Instrument the libraries of this process; spans are exported only with an endpoint, trace ids reach the logs always."""
-    name = f"fleetwake-{service.replace('_', '-')}"
-    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=Resource.create({"service.name": name, "service.instance.id": instance}))
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource_of(service, instance))
     if endpoint:
         url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
         exporter = OTLPSpanExporter(endpoint=url, timeout=5)
         provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=QUEUE_MAX, schedule_delay_millis=FLUSH_MS))
     trace.set_tracer_provider(provider)
     LoggingInstrumentor().instrument(tracer_provider=provider, inject_trace_context=True, enable_log_auto_instrumentation=False)
+    if not endpoint:
+        # spans that nobody gets would cost as much as others
+        return
     RedisInstrumentor().instrument(tracer_provider=provider)
     if "kafka" in sys.modules:
         # to instrument it is to import it, a third of a second; the services that reconcile speak to Kafka through Faust and aiokafka alone

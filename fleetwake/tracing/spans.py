@@ -20,6 +20,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from fleetwake.tracing.context import TRACEPARENT_ANNOTATION, SpanId, attach, detach
+from fleetwake.tracing.current import CURRENT, CurrentRun
 from fleetwake.tracing.export import Exporter, Finished
 from fleetwake.tracing.intents import IDLE_SECONDS, Intent, Intents, OwnDeletes, change_of, is_ours
 from fleetwake.tracing.types import NO_CAUSE, Cause, Clock, Deletion
@@ -36,6 +37,10 @@ INTENTS = "fleetwake:intents"
 """Redis hash: the open intent of each cluster as JSON."""
 DELETE = "delete"
 """The verb of the steps that delete."""
+MANAGEMENT_API, WORKLOAD_API, WORKLOAD_MARK = "kube-apiserver", "workload-apiserver", "@"
+"""Who answers a request, by name: neither sends spans, and a service graph has a node for each all the same. The mark is in the key of a workload's object."""
+WATCHER = "watcher"
+"""The service whose work the watch spans tell: it cannot know their trace, so who takes its record emits them in its name."""
 CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 
 
@@ -53,7 +58,7 @@ class RunSpan:
         return self._identity.traceparent()
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Iterator[str]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Iterator[str]:
         """A client span for one request."""
         identity = self._identity.child()
         started = self._tracer.clock.now().timestamp()
@@ -68,7 +73,8 @@ class RunSpan:
             raise
         finally:
             kind = key.split("/")[1] if key.count("/") >= 2 else key
-            attributes = {"k8s.object": key, "fleetwake.verb": verb}
+            peer = WORKLOAD_API if WORKLOAD_MARK in key else MANAGEMENT_API
+            attributes = {"k8s.object": key, "fleetwake.verb": verb, "fleetwake.audit_id": audit_id, "peer.service": peer}
             ended = self._tracer.clock.now().timestamp()
             self._tracer.emit(Finished(f"{verb} {kind}", identity, self._identity.span, "client", started, ended, attributes, error=error))
 
@@ -140,6 +146,11 @@ class Tracer:
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.stop)
 
+    @property
+    def exported(self) -> tuple[int, int]:
+        """Spans that the collector took, and spans lost."""
+        return (self._exporter.exported, self._exporter.dropped) if self._exporter is not None else (0, 0)
+
     def emit(self, span: Finished) -> None:
         """Hand a finished span to the exporter."""
         if self._exporter is not None:
@@ -161,7 +172,7 @@ class Tracer:
             return NO_CAUSE
         watch = parent.child()
         attributes = _record_attributes(record)
-        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes))
+        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes, service=WATCHER))
         process = watch.child()
         now = max(self.clock.now().timestamp(), at)
         self.emit(Finished("objects process", process, watch.span, "consumer", max(record.produced, at), now, attributes))
@@ -239,6 +250,14 @@ class Tracer:
         return cause
 
     # ---- spans ------------------------------------------------------------------------------------------------------------------------
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """The trace that a run with these causes continues, as ``run`` would find it."""
+        for cause in causes:
+            if (span := SpanId.parse(cause.traceparent)) is not None:
+                return span.trace
+        intent = self._intents.current(str(cluster), self.clock.now().timestamp()) if cluster else None
+        return intent.root.trace if intent is not None else ""
+
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> AbstractContextManager[RunSpan]:
         """The span of one run that has steps."""
         return self._run(kind, key, cluster, [cause for cause in causes if cause.traceparent or cause.change], started)
@@ -253,7 +272,14 @@ class Tracer:
             opens = bool(causes) and self._owns_roots
             intent = self._intents.shared(str(cluster), causes[0].change, at) if opens else self._intents.touch(str(cluster), at)
             parent = intent.root if intent else None
-        identity = parent.child() if parent is not None else SpanId.fresh()
+        current = CURRENT.get()
+        if parent is not None:
+            identity = parent.child()
+        else:
+            # lines that the run wrote before it had a span name the trace already
+            identity = SpanId(current.trace_id, SpanId.fresh().span) if isinstance(current, CurrentRun) else SpanId.fresh()
+        if isinstance(current, CurrentRun):
+            current.take_trace(identity.trace)
         links = tuple(cause.traceparent for cause in traced[: LINKS_MAX + 1])
         span = RunSpan(self, identity, links)
         error = ""

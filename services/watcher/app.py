@@ -13,6 +13,7 @@ import setproctitle
 import uvloop
 
 from fleetwake.errors import FencedError, FleetwakeError, UnavailableError
+from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.config import ApiConfig, load
 from fleetwake.kube.discovery import Discovery
@@ -141,8 +142,10 @@ class Watcher:
         # a process started again is another candidate: its predecessor may be frozen, not dead
         identity = f"{settings.instance}_{os.getpid()}_{secrets.token_hex(4)}"
         name = lease_name(settings)
-        async with ApiClient(self._config, service=SERVICE) as client, serve(self) as self.address:
+        answered = RequestCounter(self.metrics.requests, self._config.server)
+        async with ApiClient(self._config, service=SERVICE, answered=answered) as client, serve(self) as self.address:
             lease = LeaderLease(client, settings.system_namespace, name, identity, terms)
+            self.metrics.lease_age.source = lambda: [((), lease.age)] if self.term is not None else []
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.ledger.run(), name="tail")

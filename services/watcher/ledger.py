@@ -128,6 +128,7 @@ class Ledger:
             entry = None if record.value is None else _entry(record)
         except (ValueError, KeyError) as error:
             self._metrics.undecodable.inc()
+            # its key may be anything: it is named by where it lies
             log.warning("undecodable record: place=%s offset=%s error=%s", place, record.offset, error)
             return
         if entry is None:

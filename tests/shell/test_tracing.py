@@ -286,6 +286,23 @@ async def test_a_run_that_fails_shows_its_error_and_its_step(services: Services)
     assert {span.name for span in spans if span.error} == {"reconcile Cluster", "patch x"}
 
 
+async def test_spans_say_whose_work_they_tell_and_whom_they_ask(services: Services) -> None:
+    """What a service graph is drawn from: the watcher's reading is the watcher's, whoever emits it, and a request has a node at its other end."""
+    cause = services.reconcilers.received(services.record(CLUSTER, "kubectl"))
+    with services.reconcilers.run("Cluster", CLUSTER, DEMO, [cause], services.clock.now()) as run:
+        with run.step("patch", str(CLUSTER), "the-audit-id"):
+            pass
+        with run.step("patch", "/Node//one@default/demo"):
+            pass
+    spans = {span.name: span for span in await services.ended()}
+    assert spans["watch Cluster"].service == "fleetwake-watcher"
+    assert {spans[name].service for name in ("objects process", "reconcile Cluster", "intent default/demo")} == {"fleetwake-reconcilers"}
+    assert spans["patch Cluster"].attributes["peer.service"] == "kube-apiserver"
+    assert spans["patch Cluster"].attributes["fleetwake.audit_id"] == "the-audit-id"
+    assert spans["patch Node"].attributes["peer.service"] == "workload-apiserver"
+    assert "fleetwake.audit_id" not in spans["patch Node"].attributes
+
+
 @pytest.mark.parametrize("manager", sorted({kind.manager for kind in (*RECONCILERS_KINDS, *DEV_KINDS)}))
 def test_every_kind_writes_as_one_of_ours(manager: str) -> None:
     assert is_ours(manager)

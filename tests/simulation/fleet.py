@@ -93,7 +93,7 @@ class SimRunTrace:
         self.traceparent = f"00-{number:032x}-{number:016x}-01"
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Generator[str, None, None]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Generator[str, None, None]:
         """One request."""
         yield self.traceparent
 
@@ -117,6 +117,10 @@ class SimTracing:
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """No cause is kept."""
         return NO_CAUSE
+
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """No trace is kept."""
+        return ""
 
     @contextmanager
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> Generator[SimRunTrace, None, None]:
