@@ -85,6 +85,12 @@ class Settings(BaseModel):
     """Which of them this one is, from 0."""
     process_title: bool = True
     """Whether the process shows itself under its service's name (ps, top)."""
+    trail_database: str = "sqlite:///fleetwake-trail.db"
+    """Database of the audit trail: sqlite:///<file> (four slashes for an absolute path) or postgresql://<user>@<host>/<database>."""
+    trail_database_password_file: str = ""
+    """File with the password of the audit trail's PostgreSQL user; empty: none."""
+    trail_partitions: str = Field(default="", pattern=r"^(\d+(-\d+)?(,\d+(-\d+)?)*)?$")
+    """Partitions of results that this consumer of the audit trail reads, such as 0-11,20; empty: all. No two of one database may share any."""
 
     @property
     def topics(self) -> Topics:

@@ -23,7 +23,7 @@ class All(Commands):
         "demo": Source("fleetwake.cli.demo", "demo"),
         "describe": Source("fleetwake.cli.describe", "describe"),
         "trace": Source("fleetwake.cli.trace", "trace"),
-        "audit": Source("fleetwake.cli.audit", "audit"),
+        "audit": Source("fleetwake.cli.audit", "app"),
     }
 
 

@@ -16,13 +16,15 @@ FAILED = 1
 
 
 @app.command()
-def redaction() -> None:
-    """Make the key of the hashes that stand for secret values in Kafka, Redis and traces."""
+def keys() -> None:
+    """Make the keys of the hashes that stand for secret values in Kafka, Redis and traces, and of the seals of results."""
     from fleetwake.kube.redaction import REDACTION_SECRET, redaction_key
+    from fleetwake.kube.sealing import SEALING_SECRET, sealing_key
 
     async def make(client: ApiClient, namespace: str) -> str:
         await redaction_key(client, namespace, create=True)
-        return f"Secret {namespace}/{REDACTION_SECRET} holds the key"
+        await sealing_key(client, namespace, create=True)
+        return f"Secrets {namespace}/{REDACTION_SECRET} and {namespace}/{SEALING_SECRET} hold the keys"
 
     _run(make)
 

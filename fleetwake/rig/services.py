@@ -29,7 +29,7 @@ RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
-PREPARATIONS: tuple[tuple[str, ...], ...] = (("schemas", "apply"), ("topics", "create"), ("secrets", "redaction"))
+PREPARATIONS: tuple[tuple[str, ...], ...] = (("schemas", "apply"), ("topics", "create"), ("secrets", "keys"))
 PREPARING = "prepare"
 
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from fleetwake.errors import RetryableError, UnavailableError
 from fleetwake.shell.cache import SHARED_PARTITION, Entry
+from fleetwake.shell.chains import Heads
 from fleetwake.shell.drift import Newest
 from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Token
@@ -36,6 +37,8 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 """Bytes of a value that a dead letter keeps: room for headers is left."""
 RESULTS_BEFORE_RUNS_MAX = 2_000
 """Newest results of a partition that are looked through before its first run may start: it waits for them."""
+CHAIN_HEADS_WITHIN = 200
+"""Newest results of a partition that are searched for chains to name, however old they are."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
 LAG_SECONDS_MAX = 1.0
@@ -184,13 +187,24 @@ class Intake:
         return {number: self._delivered[number][1] for number, end in ends.items() if number in self._delivered and self._delivered[number][0] > end}
 
     async def _restore(self, numbers: set[int], current: Callable[[], bool]) -> None:
-        """Tell who asked what the last owners of the partitions were about."""
-        if self._worker.options.before_replay is None:
-            return
+        """Begin the chains of the partitions behind those that are there, and tell who asked what the last owners were about."""
         (starts, ends), words = await self._recent_results(numbers), LastWords()
         near = {number: max(start, ends[number] - RESULTS_BEFORE_RUNS_MAX) for number, start in starts.items()}
-        await read_ranges(self._bootstrap, self._topics.results, near, ends, lambda found: words.take(found.key, found.value, dict(found.headers)), current)
-        await self._worker.options.before_replay(words.runs())
+        looked = {number: max(min(start, ends[number] - CHAIN_HEADS_WITHIN), 0) for number, start in near.items()}
+        heads = {number: Heads() for number in numbers}
+
+        def take(found: Any) -> None:
+            headers = dict(found.headers)
+            heads[found.partition].take(found.offset, headers)
+            if found.offset >= near[found.partition]:
+                words.take(found.key, found.value, headers)
+
+        if not await read_ranges(self._bootstrap, self._topics.results, looked, ends, take, current):
+            return
+        for number in numbers:
+            self._worker.results.chains.begin(number, (looked[number], ends[number]), heads[number].newest())
+        if self._worker.options.before_replay is not None:
+            await self._worker.options.before_replay(words.runs())
 
     async def _recover(self, numbers: set[int], current: Callable[[], bool]) -> None:
         """Close the runs that dead owners left open."""

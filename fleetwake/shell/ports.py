@@ -5,6 +5,7 @@ The real ports are made in ``fleetwake.stream`` and ``fleetwake.kube``; the simu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -70,6 +71,16 @@ class BusPort(Protocol):
 
     async def produce(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> None:
         """Produce one record and return once it is acknowledged by all in-sync replicas."""
+        ...
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> asyncio.Future[int]:
+        """Give one record its place in the partition's order and return; the answer is its offset once it is acknowledged.
+
+        The answer raises UnavailableError when the broker did not take the record in time; it may still arrive.
+
+        Raises:
+            UnavailableError: the record got no place and will not arrive.
+        """
         ...
 
 

@@ -27,6 +27,7 @@ from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.pki import KEY_ALGORITHMS, KeyPool
 from fleetwake.kube.redaction import awaited_redaction_key
+from fleetwake.kube.sealing import awaited_sealing_key
 from fleetwake.settings import Settings
 from fleetwake.shell.carry_out import LocalHandler, Workloads
 from fleetwake.shell.dial import Dialer, send_over
@@ -122,7 +123,7 @@ class Service:
         self.readmodel = ReadModel(settings.redis_url)
         self.keys = KeyPool({"RSA-2048": KEYS_AHEAD} if spec.owns_workloads else {})
         self.tracer = Tracer(spec.name, settings.instance, settings.otlp_endpoint, self.clock, settings.redis_url)
-        self._redaction_key = b""
+        self._redaction_key = self._sealing_key = b""
         self.connections = WorkloadConnections(Outside(self._dial, self.clock, self._workload_changed)) if spec.owns_workloads else None
         workloads: Workloads = self.connections if self.connections is not None else NoWorkloads()
         self._workloads = workloads
@@ -171,6 +172,7 @@ class Service:
             actions=self.spec.actions,
             locals=self.spec.locals,
             before_replay=self.tracer.restore,
+            seal_key=lambda: self._sealing_key,
         )
         ports = Ports(self.kube, self.bus, self.clock, Keys(self.keys), tracing)
         worker = Worker(self.spec.kinds, ports, self._workloads, options)
@@ -191,6 +193,7 @@ class Service:
         api = config.load(self.settings.kubeconfig)
         self.kube.client = ApiClient(api, service=self.spec.name, answered=RequestCounter(self.worker.metrics.requests, api.server))
         self._redaction_key = await awaited_redaction_key(self.kube.client, self.settings.system_namespace)
+        self._sealing_key = await awaited_sealing_key(self.kube.client, self.settings.system_namespace)
         await self.keys.__aenter__()
         await self.bus.start()
         await self.readmodel.start()

@@ -23,7 +23,7 @@ from fleetwake.shell.ports import NO_CAUSE, Cause, Ports
 from fleetwake.shell.queue import KeyedQueue, Token, Wakeup
 from fleetwake.shell.readings import read_worker
 from fleetwake.shell.resources import CRD, Resources
-from fleetwake.shell.results import Results
+from fleetwake.shell.results import Results, Writer
 from fleetwake.shell.runner import Runner
 from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.stream.partition import partition_of
@@ -58,6 +58,7 @@ class Options:
     actions: Mapping[str, LocalHandler] = field(default_factory=dict)
     locals: Mapping[str, Any] = field(default_factory=dict)
     before_replay: Callable[[Sequence[Planned]], Awaitable[None]] | None = None
+    seal_key: Callable[[], bytes] = bytes
 
 
 class Partition:
@@ -106,7 +107,7 @@ class Worker:
         self._any: list[tuple[KindQueue, Watch, frozenset[GroupKind]]] = []
         for kind in kinds:
             self._register(kind)
-        self.results = Results(ports, options.topics, options.service, options.instance, options.incarnation)
+        self.results = Results(ports, options.topics, Writer(options.service, options.instance, options.incarnation, options.seal_key))
         self.hands = Hands(
             ports,
             self.cache,

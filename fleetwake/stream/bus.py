@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -54,9 +57,39 @@ class Bus:
         Raises:
             UnavailableError: the broker did not take it in time; it may still arrive.
         """
+        await (await self.enqueue(topic, key, value, headers, partition))
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> asyncio.Future[int]:
+        """Give one record its place in the partition's order; the answer is its offset, or UnavailableError when its fate is not known.
+
+        aiokafka keeps the order in which records were handed over, retries included: one batch of a partition is on its way at a time.
+
+        Raises:
+            UnavailableError: the record got no place and will not arrive.
+        """
         if self._producer is None:
             raise UnavailableError("the producer is not connected yet", operation=f"produce to {topic}")
         try:
-            await self._producer.send_and_wait(topic, value=value, key=key, headers=headers, partition=partition)
+            sent = await self._producer.send(topic, value=value, key=key, headers=headers, partition=partition)
         except KafkaError as error:
-            raise UnavailableError(str(error) or type(error).__name__, operation=f"produce to {topic}") from error
+            raise _unavailable(error, topic) from error
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def answered(told: asyncio.Future[Any]) -> None:
+            if answer.done():
+                return
+            if told.cancelled():
+                answer.set_exception(UnavailableError("the producer was stopped", operation=f"produce to {topic}"))
+            elif (error := told.exception()) is not None:
+                answer.set_exception(_unavailable(error, topic))
+            else:
+                answer.set_result(told.result().offset)
+
+        sent.add_done_callback(answered)
+        return answer
+
+
+def _unavailable(error: BaseException, topic: str) -> UnavailableError:
+    found = UnavailableError(str(error) or type(error).__name__, operation=f"produce to {topic}")
+    found.__cause__ = error
+    return found

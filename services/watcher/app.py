@@ -18,6 +18,7 @@ from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.config import ApiConfig, load
 from fleetwake.kube.discovery import Discovery
 from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.sealing import sealing_key
 from fleetwake.settings import Settings
 from fleetwake.stream.producer import RecordProducer
 from schemas.keys import ObjectKey
@@ -65,6 +66,8 @@ class Term:
         """
         settings, metrics = self._settings, self._metrics
         key = await redaction_key(self._client, settings.system_namespace, create=True)
+        # the watcher seals nothing: it makes the key for those that write results
+        await sealing_key(self._client, settings.system_namespace, create=True)
         scope = Scope(settings.namespace, settings.watch_filter)
         await self.producer.start()
         try:

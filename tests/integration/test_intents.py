@@ -12,14 +12,13 @@ import pytest
 import redis.asyncio as redis
 
 from fleetwake.rig.records import Endpoints
-from fleetwake.shell.results import cloud_event
 from fleetwake.shell.service import SystemClock
 from fleetwake.tracing.context import SpanId
 from fleetwake.tracing.spans import INTENTS, Tracer
 from fleetwake.tracing.types import Cause
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.records import ADDED, Actor, ObjectRecord, Version
-from schemas.results import CauseRecord, Planned
+from schemas.results import CauseRecord, Planned, cloud_event
 from tests.integration.bus_world import Bus, cluster_in, record_of, until
 from tests.integration.test_worker_intake import living
 

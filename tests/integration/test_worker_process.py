@@ -15,6 +15,7 @@ import pytest
 from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.sealing import sealing_key
 from fleetwake.rig.ports import free_ports
 from fleetwake.rig.records import Endpoints
 from schemas.keys import ObjectKey
@@ -70,6 +71,7 @@ class Fleet:
 async def fleet(rig_endpoints: Endpoints, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with ApiClient(config.load(rig_endpoints.kubeconfig)) as client:
         await redaction_key(client, SYSTEM, create=True)
+        await sealing_key(client, SYSTEM, create=True)
     async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as bus:
         found = Fleet(bus, rig_endpoints, tmp_path)
         yield found

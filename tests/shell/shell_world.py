@@ -205,7 +205,14 @@ class ListBus:
 
     async def produce(self, topic: str, key: bytes, value: bytes | None, headers: Iterable[tuple[str, bytes]], partition: int) -> None:
         """Keep a record."""
+        await self.enqueue(topic, key, value, headers, partition)
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Iterable[tuple[str, bytes]], partition: int) -> asyncio.Future[int]:
+        """Keep a record; its number is its offset."""
         self.produced.append(Produced(topic, key, value, dict(headers), partition))
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer.set_result(len(self.produced) - 1)
+        return answer
 
     def results(self, type_: str) -> list[Any]:
         """Values of the results of a type (``planned``, ``done``, ``recovered``)."""

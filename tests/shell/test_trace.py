@@ -7,13 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from fleetwake.cli.main import app
-from fleetwake.shell.results import cloud_event
 from fleetwake.views.connection import ViewError, connect
 from fleetwake.views.naming import object_named
 from fleetwake.views.results import decode, read_results
 from fleetwake.views.runs import intents, intents_of, join
 from fleetwake.views.waterfall import Gap, as_json, rows_of, waterfall
 from schemas.keys import GroupKind, ObjectKey
+from schemas.results import cloud_event
 from schemas.topics import Topics
 from tests.shell.view_records import APPLIED, CLUSTER, INTENT, LATER, MACHINE, NODE, SCALED, golden, records, text_of
 

@@ -47,6 +47,7 @@ RESTART_SECONDS = 1.0
 WATCHER_TAKEOVER_SECONDS = 3.0
 FREEZE_SECONDS = (1.0, 14.0)
 REDACTION_KEY = b"simulation-redaction-key-32-byte"
+SEALING_KEY = b"simulation-sealing-key-of-32-byt"
 CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -158,6 +159,7 @@ class Node:
             owns_workloads=owns,
             actions=fleet.provider.actions,
             locals={LOCAL: fleet.provider.states},
+            seal_key=lambda: SEALING_KEY,
         )
         ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, SimKeys(), SimTracing())
         self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
