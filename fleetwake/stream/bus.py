@@ -5,6 +5,8 @@ from __future__ import annotations
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import unavailable_async
 from fleetwake.errors import UnavailableError
 from schemas.records import Headers
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -17,19 +19,19 @@ REQUEST_TIMEOUT_MS = 30_000
 class Bus:
     """``fleetwake.shell.ports.BusPort`` over an idempotent producer."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
-        self._bootstrap, self._client_id = bootstrap, client_id
+    def __init__(self, kafka: Kafka, client_id: str) -> None:
+        self._kafka, self._client_id = kafka, client_id
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connect.
 
         Raises:
-            UnavailableError: no broker answers.
+            UnavailableError: no broker answers, or none takes us; the message names the setting.
         """
         # made here because aiokafka wants a running loop
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
+            **self._kafka.client(),
             client_id=self._client_id,
             enable_idempotence=True,
             acks="all",
@@ -41,7 +43,7 @@ class Bus:
         try:
             await self._producer.start()
         except KafkaError as error:
-            raise UnavailableError(str(error), operation="connect to Kafka") from error
+            raise await unavailable_async(self._kafka, error, "connect to Kafka") from error
 
     async def stop(self) -> None:
         """Flush and disconnect."""
@@ -59,4 +61,4 @@ class Bus:
         try:
             await self._producer.send_and_wait(topic, value=value, key=key, headers=headers, partition=partition)
         except KafkaError as error:
-            raise UnavailableError(str(error) or type(error).__name__, operation=f"produce to {topic}") from error
+            raise UnavailableError(self._kafka.told(error), operation=f"produce to {topic}") from error

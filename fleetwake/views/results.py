@@ -11,6 +11,8 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from pydantic import ValidationError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import refusal
 from fleetwake.views.connection import ViewError
 from schemas.results import RESULT_TYPES, Run
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -34,11 +36,11 @@ def decode(headers: list[tuple[str, bytes]], value: bytes | None) -> Run | None:
         return None
 
 
-def read_results(bootstrap: str, topic: str, since: datetime | None = None, progress: Callable[[int], None] | None = None) -> list[Run]:
+def read_results(kafka: Kafka, topic: str, since: datetime | None = None, progress: Callable[[int], None] | None = None) -> list[Run]:
     """Every result on the topic up to its present end, in order of time.
 
     Args:
-        bootstrap: bootstrap servers.
+        kafka: where, and how to be let in.
         topic: the results topic's name.
         since: leave out what was produced earlier.
         progress: told how many records were read so far.
@@ -46,22 +48,22 @@ def read_results(bootstrap: str, topic: str, since: datetime | None = None, prog
     Raises:
         ViewError: no broker answers, or the topic does not exist.
     """
+    if why := refusal(kafka):  # the client would try again for half a minute
+        raise ViewError(f"no Kafka broker serves us at {kafka}: {why}")
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","),
+            **kafka.client(),
             client_id="fleetwake-views",
             enable_auto_commit=False,
             max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
             fetch_max_wait_ms=100,
         )
     except KafkaError as error:
-        raise ViewError(
-            f"no Kafka broker answers at {bootstrap} ({error}): is the rig up (`fleetwake dev status`), is FLEETWAKE_KAFKA_BOOTSTRAP right?"
-        ) from error
+        raise ViewError(f"no Kafka broker answers at {kafka} ({error}): is the rig up (`fleetwake dev status`), is FLEETWAKE_KAFKA_BOOTSTRAP right?") from error
     try:
         found = _read(consumer, topic, since, progress)
     except KafkaError as error:
-        raise ViewError(f"topic {topic} could not be read from {bootstrap}: {error}") from error
+        raise ViewError(f"topic {topic} could not be read from {kafka}: {kafka.told(error)}") from error
     finally:
         consumer.close()
     return sorted(found, key=lambda run: run.at)  # type: ignore[attr-defined]

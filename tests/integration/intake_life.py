@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.otlp import Otlp
 from fleetwake.errors import UnavailableError
 from fleetwake.kind import Kind
 from fleetwake.plan import Plan
@@ -138,9 +140,9 @@ async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus, tracer: 
         partitions=PARTITIONS,
         before_replay=tracer.restore if tracer is not None else None,
     )
-    ports = Ports(nobody, producer, clock, nobody, tracer or Tracer("reconcilers", "w", "", clock))
+    ports = Ports(nobody, producer, clock, nobody, tracer or Tracer("reconcilers", "w", Otlp(), clock))
     worker = Worker((Kind(ConfigMap, observe, reconcile, MANAGER),), ports, NoWorkloads(), options)
-    intake = Intake(worker, bus.bootstrap, bus.topics, crashed.append)
+    intake = Intake(worker, Kafka(bus.bootstrap), bus.topics, crashed.append)
     intake.start()
     try:
         yield Life(worker, intake, bus, observed=observed, crashed=crashed)
