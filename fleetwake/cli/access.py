@@ -13,7 +13,7 @@ from rich.table import Table
 from schemas.access import ACCESS, Access
 from schemas.topics import Topics
 
-BOOTSTRAP = '"$BOOTSTRAP"'
+TOOL = 'kafka-acls.sh --bootstrap-server "$BOOTSTRAP" --command-config "$ADMIN"'
 
 
 def page_part(prefix: str = Topics().prefix) -> str:
@@ -45,20 +45,7 @@ def commands(prefix: str) -> Iterator[str]:
             what = ["--cluster"] if rule.resource == "cluster" else [f"--{rule.resource}", rule.name]
             pattern = ["--resource-pattern-type", "prefixed"] if rule.prefixed else []
             operations = [part for operation in rule.operations for part in ("--operation", operation)]
-            yield " ".join(
-                part if part == BOOTSTRAP else shlex.quote(part)
-                for part in [
-                    "kafka-acls.sh",
-                    "--bootstrap-server",
-                    BOOTSTRAP,
-                    "--add",
-                    "--allow-principal",
-                    f"User:{access.user}",
-                    *what,
-                    *pattern,
-                    *operations,
-                ]
-            )
+            yield f"{TOOL} --add " + shlex.join(["--allow-principal", f"User:{access.user}", *what, *pattern, *operations])
 
 
 def _plain(access: Access, prefix: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def access(
     topic_prefix: Prefix = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/security/transport.md.")] = False,
-    commands: Annotated[bool, typer.Option("--commands", help="Print the kafka-acls.sh commands that allow it; set BOOTSTRAP before you run them.")] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="Print the kafka-acls.sh commands for it; set BOOTSTRAP and ADMIN (a properties file).")] = False,
 ) -> None:
     """Show who may do what on Kafka and Redis: what to allow each service, and nothing more. Asks no broker."""
     with looking("topics access"):

@@ -51,19 +51,27 @@ class _AsyncTls(async_library.SSLConnection):
 
 def client(redis: Redis, timeout_seconds: float) -> library.Redis:
     """A blocking client that decodes answers; nothing is sent yet. Raises: SettingsError."""
-    return library.Redis.from_url(redis.url, decode_responses=True, **_options(redis, timeout_seconds, _Tls))
+    made = library.Redis.from_url(redis.url, decode_responses=True, **_options(redis, timeout_seconds))
+    _secure(made.connection_pool, redis, _Tls)
+    return made
 
 
 def async_client(redis: Redis, timeout_seconds: float) -> async_library.Redis:
     """The same for an event loop. Raises: SettingsError."""
-    made: async_library.Redis = async_library.Redis.from_url(redis.url, decode_responses=True, **_options(redis, timeout_seconds, _AsyncTls))
+    made: async_library.Redis = async_library.Redis.from_url(redis.url, decode_responses=True, **_options(redis, timeout_seconds))
+    _secure(made.connection_pool, redis, _AsyncTls)
     return made
 
 
-def _options(redis: Redis, timeout_seconds: float, over_tls: type[Any]) -> dict[str, Any]:
+def _options(redis: Redis, timeout_seconds: float) -> dict[str, Any]:
     options: dict[str, Any] = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if redis.password_file:
         options["credential_provider"] = _FromFiles(redis.username, redis.password_file)
-    if redis.encrypted:
-        options |= {"connection_class": over_tls, "tls": redis.tls.context()}
     return options
+
+
+def _secure(pool: library.ConnectionPool | async_library.ConnectionPool, redis: Redis, over_tls: type[Any]) -> None:
+    if redis.encrypted:
+        # from_url lets the URL choose the class, whatever it is given
+        pool.connection_class = over_tls
+        pool.connection_kwargs["tls"] = redis.tls.context()

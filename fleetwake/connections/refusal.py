@@ -23,11 +23,13 @@ def tls_refusal(error: BaseException, tls: TlsFiles, address: str) -> str:
     if isinstance(found, ssl.SSLCertVerificationError):
         return _server_certificate(found, tls, address)
     reason = found.reason or str(found)
-    if "ALERT" in reason:
+    # a server that closes at once may cost us the alert in which it said why
+    if "ALERT" in reason or isinstance(found, ssl.SSLEOFError):
         certificate, key = tls.variable("certificate"), tls.variable("key")
+        sure = "" if "ALERT" in reason else "probably "
         if not tls.certificate_file:
-            return f"the server asks for a client certificate ({reason}); set {certificate} and {key}"
-        return f"the server refuses the client certificate in {certificate} ({reason}); it must be valid, and signed by a CA that the server trusts"
+            return f"the server {sure}asks for a client certificate ({reason}); set {certificate} and {key}"
+        return f"the server {sure}refuses the client certificate in {certificate} ({reason}); it must be valid, and signed by a CA that the server trusts"
     if reason in NO_TLS:
         return f"the server speaks no TLS at that port ({reason}); correct the port in {address}, or choose a protocol without TLS"
     return f"TLS failed ({reason}); look at {address} and {', '.join(tls.named) or tls.variable('ca')}"

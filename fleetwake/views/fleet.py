@@ -44,7 +44,7 @@ def read_fleet(redis: Redis) -> dict[str, dict[str, str]]:
                 pipe.hgetall(hash_key(name))
             return dict(zip(names, pipe.execute(), strict=True))
     except (RedisError, OSError) as error:
-        raise ViewError(f"{redis.told(error)} The rig of this checkout: `fleetwake dev status`") from error
+        raise ViewError(f"{redis.told(error)} (the rig of this checkout: `fleetwake dev status`)") from error
     finally:
         client.close()
 

@@ -116,7 +116,7 @@ class RefusingBus(WorkerBus):
 async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus, tracer: Tracer | None = None) -> AsyncIterator[Life]:
     """A worker with its intake, until the end of the block; it restores what the tracer remembers, if one is given."""
     loop = asyncio.get_running_loop()
-    producer, clock, nobody = producer_class(bus.bootstrap, "test"), SystemClock(), Nobody()
+    producer, clock, nobody = producer_class(Kafka(bus.bootstrap), "test"), SystemClock(), Nobody()
     await producer.start()
     observed: list[tuple[str, str]] = []
 
