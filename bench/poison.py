@@ -50,7 +50,7 @@ class Poison:
                 await task
 
     async def _garbage(self) -> None:
-        producer = aiokafka.AIOKafkaProducer(bootstrap_servers=self._rig.endpoints().bootstrap_servers)
+        producer = aiokafka.AIOKafkaProducer(**self._rig.kafka().client())
         await producer.start()
         try:
             number = 0

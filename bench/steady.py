@@ -164,7 +164,7 @@ async def _change(client: ApiClient, machine: str, number: int) -> Change:
 
 def _broker_clock(rig: Rig) -> None:
     topic = ConfigResource(ConfigResourceType.TOPIC, Topics().objects, {"message.timestamp.type": APPEND_TIME})
-    client = KafkaAdminClient(bootstrap_servers=rig.endpoints().bootstrap_servers, client_id="fleetwake-bench")
+    client = KafkaAdminClient(**rig.kafka().client(), client_id="fleetwake-bench")
     try:
         client.alter_configs([topic])
     finally:
@@ -173,7 +173,7 @@ def _broker_clock(rig: Rig) -> None:
 
 async def appended(rig: Rig, since: float) -> list[Appended]:
     """Every record of a Machine that the broker appended since a Unix time."""
-    consumer = plain_consumer(rig.endpoints().bootstrap_servers)
+    consumer = plain_consumer(rig.kafka())
     await consumer.start()
     try:
         partitions = [aiokafka.TopicPartition(Topics().objects, number) for number in range(PARTITIONS_DEFAULT)]

@@ -153,7 +153,7 @@ def _topic(settings: Settings, keys: Mapping[str, bytes], copy: bool, sums: Coun
 
     topic = settings.topics.results
     reached = trail.positions(topic) if trail is not None else {}
-    with TopicReader(settings.kafka_bootstrap, topic, "fleetwake-audit-verify") as reader:
+    with TopicReader(settings.kafka, topic, "fleetwake-audit-verify") as reader:
         numbers = reader.partitions()
         starts, ends = reader.starts(numbers), reader.ends(numbers)
         for number in numbers:

@@ -61,7 +61,7 @@ def _runs(connection: Connection, database: str, password_file: str) -> list[Run
 
     settings = connection.settings
     if not database:
-        return join(read_results(settings.kafka_bootstrap, settings.topics.results))
+        return join(read_results(settings.kafka, settings.topics.results))
     from services.audit_trail.compare import opened
 
     with opened(database, password_file) as trail:

@@ -135,6 +135,6 @@ def configure(settings: Settings, service: str) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda ended: _uncaught(ended.exc_type, ended.exc_value, ended.exc_traceback)
-    instrument(service, settings.instance, settings.otlp_endpoint)
+    instrument(service, settings.instance, settings.otlp)
     for name in RATE_LIMITED:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from fleetwake.cli.commands import Commands, Source
+from fleetwake.cli.looking import looking
 
 
 class All(Commands):
@@ -24,6 +25,7 @@ class All(Commands):
         "describe": Source("fleetwake.cli.describe", "describe"),
         "trace": Source("fleetwake.cli.trace", "trace"),
         "audit": Source("fleetwake.cli.audit", "app"),
+        "settings": Source("fleetwake.cli.settings", "settings"),
     }
 
 
@@ -46,9 +48,10 @@ def watch(namespace: Namespace = None, watch_filter: WatchFilter = None) -> None
     from fleetwake.settings import Settings
     from services.watcher.app import main
 
-    settings = Settings.from_env(namespace=namespace, watch_filter=watch_filter)
-    configure(settings, "watcher")
-    raise typer.Exit(main(settings))
+    with looking("watch"):
+        chosen = Settings.from_env(namespace=namespace, watch_filter=watch_filter)
+        configure(chosen, "watcher")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()
@@ -58,9 +61,10 @@ def reconcile() -> None:
     from fleetwake.settings import Settings
     from services.reconcilers.app import main
 
-    settings = Settings.from_env()
-    configure(settings, "reconcilers")
-    raise typer.Exit(main(settings))
+    with looking("reconcile"):
+        chosen = Settings.from_env()
+        configure(chosen, "reconcilers")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()
@@ -70,9 +74,10 @@ def dev_infrastructure() -> None:
     from fleetwake.settings import Settings
     from services.dev_infrastructure.app import main
 
-    settings = Settings.from_env()
-    configure(settings, "dev_infrastructure")
-    raise typer.Exit(main(settings))
+    with looking("dev-infrastructure"):
+        chosen = Settings.from_env()
+        configure(chosen, "dev_infrastructure")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()

@@ -11,9 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fleetwake.cli.access import commands as as_commands
+from fleetwake.cli.access import document, page_part, table
+from fleetwake.cli.looking import looking
 from fleetwake.errors import FleetwakeError
 from fleetwake.settings import Settings
 from fleetwake.stream.topics import TopicAdmin
+from fleetwake.views.terminal import console
 
 app = typer.Typer(no_args_is_help=True, help="Create, verify and describe the Kafka topics.")
 
@@ -66,7 +70,7 @@ def _lacking(roles: list[str]) -> str:
     if unknown := set(roles) - known.keys():
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
     try:
-        with TopicAdmin(settings.kafka_bootstrap) as admin:
+        with TopicAdmin(settings.kafka) as admin:
             return "; ".join(admin.lacking([known[role] for role in roles]))
     except FleetwakeError as error:
         return str(error)
@@ -83,11 +87,31 @@ def describe(kafka_bootstrap: Bootstrap = None, topic_prefix: Prefix = None) -> 
         Console().print(table)
 
 
+@app.command()
+def access(
+    topic_prefix: Prefix = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/security/transport.md.")] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="Print the kafka-acls.sh commands for it; set BOOTSTRAP and ADMIN (a properties file).")] = False,
+) -> None:
+    """Show who may do what on Kafka and Redis: what to allow each service, and nothing more. Asks no broker."""
+    with looking("topics access"):
+        prefix = Settings.from_env(None, topic_prefix=topic_prefix).topic_prefix
+    if as_json:
+        typer.echo(document(prefix))
+    elif markdown:
+        typer.echo(page_part(prefix), nl=False)
+    elif commands:
+        typer.echo("\n".join(as_commands(prefix)))
+    else:
+        console().print(table(prefix))
+
+
 @contextmanager
 def _admin(**overrides: object) -> Iterator[tuple[TopicAdmin, Settings]]:
     try:
         settings = Settings.from_env(None, **overrides)
-        with TopicAdmin(settings.kafka_bootstrap, replication=settings.replication) as admin:
+        with TopicAdmin(settings.kafka, replication=settings.replication) as admin:
             yield admin, settings
     except FleetwakeError as error:
         typer.echo(f"fleetwake topics: {error}", err=True)

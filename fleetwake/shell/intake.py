@@ -18,6 +18,7 @@ import orjson
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import RetryableError, UnavailableError
 from fleetwake.shell.cache import SHARED_PARTITION, Entry
 from fleetwake.shell.chains import Heads
@@ -77,8 +78,8 @@ class Tracker:
 class Intake:
     """See the module. One per worker; its methods are called from Faust's event loop."""
 
-    def __init__(self, worker: Worker, bootstrap: str, topics: Topics, crash: Callable[[BaseException], None]) -> None:
-        self._worker, self._bootstrap, self._topics, self._crash = worker, bootstrap, topics, crash
+    def __init__(self, worker: Worker, kafka: Kafka, topics: Topics, crash: Callable[[BaseException], None]) -> None:
+        self._worker, self._kafka, self._topics, self._crash = worker, kafka, topics, crash
         self._trackers: dict[int, Tracker] = {}
         self._expected: dict[int, int] = {}
         self._delivered: dict[int, tuple[int, int]] = {}
@@ -166,11 +167,11 @@ class Intake:
             if record is not None:
                 self._worker.replay(message.partition, record)
 
-        ends = await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), None, take, current)
+        ends = await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), None, take, current)
         while ends and current() and (further := self._gaps(ends)):
             # what came meanwhile came with holes: it counts as read only as far as it is read here
             starts = {number: ends[number] for number in further}
-            ends = {**ends, **further} if await read_ranges(self._bootstrap, self._topics.objects, starts, further, take, current) else {}
+            ends = {**ends, **further} if await read_ranges(self._kafka, self._topics.objects, starts, further, take, current) else {}
         if not current() or not ends:
             return
         for number, end in ends.items():
@@ -199,7 +200,7 @@ class Intake:
             if found.offset >= near[found.partition]:
                 words.take(found.key, found.value, headers)
 
-        if not await read_ranges(self._bootstrap, self._topics.results, looked, ends, take, current):
+        if not await read_ranges(self._kafka, self._topics.results, looked, ends, take, current):
             return
         for number in numbers:
             self._worker.results.chains.begin(number, (looked[number], ends[number]), heads[number].newest())
@@ -221,7 +222,7 @@ class Intake:
             if run is not None and run.service == self._worker.options.service:
                 found.setdefault(message.partition, []).append(run)
 
-        await read_ranges(self._bootstrap, self._topics.results, starts, None, take, current)
+        await read_ranges(self._kafka, self._topics.results, starts, None, take, current)
         for number, runs in found.items():
             for left in open_runs(runs):
                 if current() and left.at < started:
@@ -234,7 +235,7 @@ class Intake:
     async def _recent_results(self, numbers: set[int]) -> tuple[dict[int, int], dict[int, int]]:
         """Where the results of the recovery window begin, and where the results end."""
         since_ms = int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
-        consumer = plain_consumer(self._bootstrap)
+        consumer = plain_consumer(self._kafka)
         await consumer.start()
         try:
             wanted = {aiokafka.TopicPartition(self._topics.results, number): since_ms for number in numbers}
@@ -294,7 +295,7 @@ class Intake:
             if record is not None:
                 self._worker.live(number, message.offset, record, None)
 
-        await read_ranges(self._bootstrap, self._topics.objects, {number: start}, {number: end}, take, lambda: True)
+        await read_ranges(self._kafka, self._topics.objects, {number: start}, {number: end}, take, lambda: True)
 
     def _decode(self, message: Any) -> ObjectRecord | None:
         read = _read(message)
@@ -319,7 +320,7 @@ class Intake:
     async def _tail_shared(self) -> None:
         """Read the shared topic whole, then follow it for ever."""
         tp = aiokafka.TopicPartition(self._topics.shared, 0)
-        consumer = plain_consumer(self._bootstrap)
+        consumer = plain_consumer(self._kafka)
         await consumer.start()
         try:
             consumer.assign([tp])
@@ -374,7 +375,7 @@ class Intake:
         assignment = self._assignments
         if not numbers:
             return 0
-        ends = await end_offsets(self._bootstrap, self._topics.objects, numbers)
+        ends = await end_offsets(self._kafka, self._topics.objects, numbers)
         newest = Newest()
 
         def take(message: Any) -> None:
@@ -382,7 +383,7 @@ class Intake:
             if record is not None and not (record.key.cluster and self._worker.options.owns_workloads):
                 newest.take(message.partition, record)
 
-        await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
+        await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
         if self._assignments != assignment:
             return 0
         drift = newest.against(self._worker.cache, numbers)

@@ -40,6 +40,7 @@ from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, W
 from fleetwake.stream.bus import Bus
 from fleetwake.stream.web import HealthServer
 from fleetwake.tracing.spans import Tracer
+from schemas.access import group_of
 from schemas.sensitive import hashes_of, redact
 
 log = logging.getLogger(__name__)
@@ -119,18 +120,18 @@ class Service:
         self.spec, self.settings = spec, settings
         self.clock = SystemClock()
         self.kube = Kube()
-        self.bus = Bus(settings.kafka_bootstrap, f"{spec.name}-{settings.instance}")
-        self.readmodel = ReadModel(settings.redis_url)
+        self.bus = Bus(settings.kafka, f"{spec.name}-{settings.instance}")
+        self.readmodel = ReadModel(settings.redis)
         self.keys = KeyPool({"RSA-2048": KEYS_AHEAD} if spec.owns_workloads else {})
-        self.tracer = Tracer(spec.name, settings.instance, settings.otlp_endpoint, self.clock, settings.redis_url)
+        self.tracer = Tracer(spec.name, settings.instance, settings.otlp, self.clock, settings.redis)
         self._redaction_key = self._sealing_key = b""
         self.connections = WorkloadConnections(Outside(self._dial, self.clock, self._workload_changed)) if spec.owns_workloads else None
         workloads: Workloads = self.connections if self.connections is not None else NoWorkloads()
         self._workloads = workloads
-        group = spec.group or f"{settings.topic_prefix}-{spec.name.replace('_', '-')}"
+        group = spec.group or group_of(spec.name, settings.topic_prefix)
         datadir = settings.data_dir or tempfile.mkdtemp(prefix="fleetwake-")
         self.stream = StreamApp(
-            Membership(group, settings.instance, settings.kafka_bootstrap, str(Path(datadir) / f"faust-{settings.instance}"), settings.session_seconds),
+            Membership(group, settings.instance, settings.kafka, str(Path(datadir) / f"faust-{settings.instance}"), settings.session_seconds),
             self._worker,
             self._start,
             self._stop,

@@ -13,6 +13,8 @@ from typing import Any
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import refusal, unavailable
 from fleetwake.errors import TerminalError, UnavailableError
 from schemas.topics import TopicSpec
 
@@ -57,12 +59,19 @@ class TopicState:
 class TopicAdmin:
     """Admin requests about the topics; blocking (run it in a thread or before the loop starts)."""
 
-    def __init__(self, bootstrap: str, *, replication: int = REPLICATION_DEFAULT) -> None:
-        self._replication = replication
+    def __init__(self, kafka: Kafka, *, replication: int = REPLICATION_DEFAULT) -> None:
+        """Connect.
+
+        Raises:
+            UnavailableError: no broker answers, or none takes us; the message names the setting.
+        """
+        self._replication, self._kafka = replication, kafka
+        if why := refusal(kafka):  # the client would try again for half a minute
+            raise UnavailableError(f"no Kafka broker serves us at {kafka}: {why}", operation="topics")
         try:
-            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, client_id="fleetwake-admin")
+            self._admin = KafkaAdminClient(**kafka.client(), client_id="fleetwake-admin")
         except KafkaError as error:
-            raise UnavailableError(f"no Kafka broker at {bootstrap}: {error}; set FLEETWAKE_KAFKA_BOOTSTRAP", operation="topics") from error
+            raise unavailable(kafka, error, "topics") from error
 
     def __enter__(self) -> TopicAdmin:
         return self
@@ -90,7 +99,7 @@ class TopicAdmin:
             except TopicAlreadyExistsError:  # another service's admin step was first
                 continue
             except KafkaError as error:
-                raise UnavailableError(f"topic {spec.name}: {error}", operation="create topic") from error
+                raise UnavailableError(f"topic {spec.name}: {self._kafka.told(error)}", operation="create topic") from error
         self.verify(specs)
         return tuple(created)
 
@@ -138,7 +147,7 @@ class TopicAdmin:
             described = {entry.get("name", entry.get("topic")): entry for entry in self._admin.describe_topics([spec.name for spec in present])}
             answer = self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name) for spec in present], config_filter="all")
         except KafkaError as error:
-            raise UnavailableError(str(error), operation="describe topics") from error
+            raise UnavailableError(self._kafka.told(error), operation="describe topics") from error
         configs = _configs(answer)
         return tuple(TopicState(spec.name, len(described[spec.name]["partitions"]), configs.get(spec.name, {})) for spec in present)
 

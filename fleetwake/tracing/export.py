@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.tracing.context import SpanId
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class Finished:
 class Exporter:
     """Takes finished spans from any thread and posts them in batches; full or refused batches are dropped and counted."""
 
-    def __init__(self, endpoint: str, service: str, instance: str) -> None:
-        url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
-        self._otlp = OTLPSpanExporter(endpoint=url, timeout=5)
+    def __init__(self, otlp: Otlp, service: str, instance: str) -> None:
+        self._otlp = otlp.exporter()
         self._resource = resource_of(service, instance)
         self._others: dict[str, Resource] = {}
         self._queue: queue.Queue[Finished | None] = queue.Queue(QUEUE_MAX)

@@ -10,29 +10,27 @@ from __future__ import annotations
 import sys
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.tracing.export import resource_of
 
 QUEUE_MAX = 32_768
 FLUSH_MS = 1_000
 
 
-def instrument(service: str, instance: str, endpoint: str) -> None:
+def instrument(service: str, instance: str, otlp: Otlp) -> None:
     """Instrument the libraries of this process; spans are exported only with an endpoint, trace ids reach the logs always."""
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource_of(service, instance))
-    if endpoint:
-        url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
-        exporter = OTLPSpanExporter(endpoint=url, timeout=5)
-        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=QUEUE_MAX, schedule_delay_millis=FLUSH_MS))
+    if otlp:
+        provider.add_span_processor(BatchSpanProcessor(otlp.exporter(), max_queue_size=QUEUE_MAX, schedule_delay_millis=FLUSH_MS))
     trace.set_tracer_provider(provider)
     LoggingInstrumentor().instrument(tracer_provider=provider, inject_trace_context=True, enable_log_auto_instrumentation=False)
-    if not endpoint:
+    if not otlp:
         # spans that nobody gets would cost as much as others
         return
     RedisInstrumentor().instrument(tracer_provider=provider)

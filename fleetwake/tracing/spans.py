@@ -16,9 +16,10 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from fleetwake.connections.otlp import Otlp
+from fleetwake.connections.redis import Redis
 from fleetwake.tracing.context import TRACEPARENT_ANNOTATION, SpanId, attach, detach
 from fleetwake.tracing.current import CURRENT, CurrentRun
 from fleetwake.tracing.export import Exporter, Finished
@@ -30,6 +31,7 @@ from schemas.results import Planned
 
 log = logging.getLogger(__name__)
 WRITES_REMEMBERED = 50_000
+REDIS_TIMEOUT_SECONDS = 2.0
 LINKS_MAX = 32
 LOOKS_AFTER_SECONDS = (0.02, 0.03, 0.05, 0.1, 0.3, 1.0)
 """Waits before Redis is asked for the intent that a deletion may have opened in the service that owns the roots: it reads the same record then."""
@@ -86,13 +88,14 @@ class RunSpan:
 class Tracer:
     """``fleetwake.shell.ports.Tracing``."""
 
-    def __init__(self, service: str, instance: str, endpoint: str, clock: Clock, redis_url: str = "") -> None:
+    def __init__(self, service: str, instance: str, otlp: Otlp, clock: Clock, redis: Redis | None = None) -> None:
         self.clock = clock
         self._service = service
-        self._exporter = Exporter(endpoint, service, instance) if endpoint else None
+        self._exporter = Exporter(otlp, service, instance) if otlp else None
         self._intents = Intents(self._intent_opened)
         self._writes: OrderedDict[str, Cause] = OrderedDict()
-        self._redis = redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, decode_responses=True) if redis_url else None
+        self._connection = redis
+        self._redis = redis.async_client(REDIS_TIMEOUT_SECONDS) if redis else None
         self.deletes = OwnDeletes()
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._saving: dict[str, Intent] = {}
@@ -126,13 +129,18 @@ class Tracer:
     async def _restore_from_redis(self, now: float) -> dict[str, str]:
         """The trace of each open intent that Redis has, by cluster."""
         known: dict[str, str] = {}
-        if self._redis is not None:
-            with suppress(RedisError, OSError):
-                for cluster, text in (await self._redis.hgetall(INTENTS)).items():
-                    intent = _intent(str(text))
-                    if now - intent.opened < IDLE_SECONDS:
-                        known[str(cluster)] = intent.root.trace
-                        self._intents.restore(str(cluster), intent)
+        if self._redis is None or self._connection is None:
+            return known
+        try:
+            held = await self._redis.hgetall(INTENTS)
+        except (RedisError, OSError) as error:
+            log.warning("intents that others opened are not known: %s", self._connection.told(error))
+            return known
+        for cluster, text in held.items():
+            intent = _intent(str(text))
+            if now - intent.opened < IDLE_SECONDS:
+                known[str(cluster)] = intent.root.trace
+                self._intents.restore(str(cluster), intent)
         return known
 
     async def stop(self) -> None:

@@ -17,6 +17,7 @@ from fleetwake.settings import Settings, SettingsError
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import METADATA_LIST_ONLY, Request
 from fleetwake.shell.service import Service, ServiceSpec, run_service
+from schemas.access import group_of
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
 from schemas.keys import ObjectKey
 from services.dev_infrastructure.emulation.emulator import Emulator, Outside
@@ -92,7 +93,7 @@ def spec_of(settings: Settings) -> ServiceSpec:
     return ServiceSpec(
         NAME,
         KINDS,
-        group=f"{settings.topic_prefix}-dev-infrastructure-{settings.dev_shard}",
+        group=group_of(NAME, settings.topic_prefix, settings.dev_shard),
         owns_workloads=False,
         shard=lambda partition: partition % settings.dev_shards == settings.dev_shard,
         actions=emulator.actions,

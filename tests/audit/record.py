@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig import Rig
 from fleetwake.stream.reading import TopicReader
 from fleetwake.views.events import as_event, plain
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def _results(bootstrap: str) -> list[bytes]:
-    with TopicReader(bootstrap, TOPICS.results, "record") as reader:
+    with TopicReader(Kafka(bootstrap), TOPICS.results, "record") as reader:
         numbers = reader.partitions()
         messages = sorted(reader.read(reader.starts(numbers), reader.ends(numbers)), key=lambda message: (message.partition, message.offset))
     return [plain(as_event(message)) for message in messages]

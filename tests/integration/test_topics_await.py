@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig.records import Endpoints
 from fleetwake.rig.services import fleetwake_command
 from fleetwake.stream.topics import TopicAdmin
@@ -35,7 +36,7 @@ def test_it_ends_when_the_topics_are_there(rig_endpoints: Endpoints, topic_prefi
         said = process.stderr.readline()
         assert f"waiting: topic {topic_prefix}.objects does not exist" in said, said
         assert process.poll() is None
-        with TopicAdmin(rig_endpoints.bootstrap_servers) as admin:
+        with TopicAdmin(Kafka(rig_endpoints.bootstrap_servers)) as admin:
             admin.create(Topics(topic_prefix).specs(PARTITIONS)[:2])
         assert process.wait(LIMIT_S) == 0
 
@@ -48,7 +49,7 @@ def test_it_gives_up_with_a_reason(rig_endpoints: Endpoints, topic_prefix: str, 
 
 
 def test_other_partitions_are_not_what_is_waited_for(rig_endpoints: Endpoints, topic_prefix: str) -> None:
-    with TopicAdmin(rig_endpoints.bootstrap_servers) as admin:
+    with TopicAdmin(Kafka(rig_endpoints.bootstrap_servers)) as admin:
         admin.create(Topics(topic_prefix).specs(PARTITIONS + 1)[:1])
     with _await(rig_endpoints, topic_prefix, "objects", "--limit", "0") as process:
         _, errors = process.communicate(timeout=LIMIT_S)

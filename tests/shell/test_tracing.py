@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.tracing.context import SpanId
 from fleetwake.tracing.intents import is_ours
 from fleetwake.tracing.receiver import Receiver, Span, TraceSummary
@@ -48,8 +49,8 @@ class Services:
     def __init__(self, receiver: Receiver) -> None:
         self.clock = Clock()
         self.receiver = receiver
-        self.reconcilers = Tracer("reconcilers", "r-0", receiver.endpoint, self.clock)
-        self.infrastructure = Tracer("dev_infrastructure", "d-0", receiver.endpoint, self.clock)
+        self.reconcilers = Tracer("reconcilers", "r-0", Otlp(receiver.endpoint), self.clock)
+        self.infrastructure = Tracer("dev_infrastructure", "d-0", Otlp(receiver.endpoint), self.clock)
         self.later: list[Tracer] = []
         self.version = 100
 
@@ -68,7 +69,7 @@ class Services:
 
     async def lives(self, *names: str) -> list[Tracer]:
         """Later lives of services: nothing is known to them yet."""
-        tracers = [Tracer(name, f"{name}-again", self.receiver.endpoint, self.clock) for name in names]
+        tracers = [Tracer(name, f"{name}-again", Otlp(self.receiver.endpoint), self.clock) for name in names]
         self.later += tracers
         for tracer in tracers:
             await tracer.start()

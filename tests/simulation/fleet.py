@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import FleetwakeError, NotConnectedError
 from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
@@ -169,7 +170,7 @@ class Node:
             self.worker.leaving.append(director.changed)
         self._removed: set[str] = set()
         self.worker.listeners.append(self._seen)
-        self.intake = Intake(self.worker, "sim", fleet.topics, self._fatal)
+        self.intake = Intake(self.worker, Kafka("sim"), fleet.topics, self._fatal)
         self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take, self.intake.answered)
 
     def _seen(self, change: Change) -> None:
