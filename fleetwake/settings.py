@@ -33,7 +33,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Kafka", "kafka_bootstrap"),
     ("Redis", "redis_url"),
     ("Process", "web_bind"),
-    ("Topics", "topic_prefix"),
+    ("Topics and groups", "topic_prefix"),
     ("Scope", "namespace"),
     ("Traces and logs", "otlp_endpoint"),
     ("Folders", "config_dir"),
@@ -41,6 +41,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Upkeep", "drift_seconds"),
     ("Development provider", "dev_host"),
     ("Display", "process_title"),
+    ("Audit trail", "trail_database"),
 )
 """Headings of the settings' list, each with the first field below it, in the order of the fields."""
 

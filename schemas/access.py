@@ -141,14 +141,19 @@ ACCESS: tuple[Access, ...] = (
     _worker("dev_infrastructure", "Reconciles the development provider's kinds; one consumer group a shard.", sharded=True),
     Access("admission", "Answers the API server's webhooks. Asks Kafka nothing."),
     Access(
-        "audit",
-        "Consumers of the audit trail, ours and anybody's.",
+        "audit_trail",
+        "Builds the SQL database of the audit trail; keeps its offsets there.",
         topics=(TopicAccess(TopicRole.RESULTS, ("Read",)),),
-        groups=(GroupAccess("audit", prefixed=True),),
+    ),
+    Access(
+        "audit",
+        "`fleetwake audit follow|export|verify|why`, and consumers of the audit trail of anybody's own.",
+        topics=(TopicAccess(TopicRole.RESULTS, ("Read",)),),
+        groups=(GroupAccess("audit-", prefixed=True),),
     ),
     Access(
         "views",
-        "The commands that only look: trace, audit, describe --fleet.",
+        "The commands that only look: trace, audit KIND/NAME, describe --fleet.",
         topics=tuple(TopicAccess(role, ("Read", "DescribeConfigs")) for role in ALL_TOPICS),
         redis="read",
     ),

@@ -81,7 +81,7 @@ def _export(sink: Sink, span: tuple[str, str], wishes: tuple[str, str, str], sta
     from fleetwake.views.connection import connect
     from fleetwake.views.following import beginning
 
-    settings = connect("kafka_bootstrap", state_dir=state).settings
+    settings = connect("kafka_bootstrap", state_dir=state, identity="audit").settings
     wanted = wanted_of(*wishes)
     count = 0
     try:

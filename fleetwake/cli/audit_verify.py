@@ -52,7 +52,7 @@ def _verify(trail: tuple[str, str, bool], key_files: list[Path], options: tuple[
     if database_only and not database:
         raise ViewError("--database-only needs --database")
     needed = [] if database_only else ["kafka_bootstrap"]
-    settings = connect(*needed, *([] if key_files else ["kubeconfig"]), state_dir=state).settings
+    settings = connect(*needed, *([] if key_files else ["kubeconfig"]), state_dir=state, identity="audit").settings
     keys = _keys(key_files) if key_files else asyncio.run(_secret_keys(settings))
     sums: Counter[str] = Counter()
     faults = 0

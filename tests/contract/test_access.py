@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from fleetwake.cli.access import page_part
 from schemas.access import ACCESS, Access, TopicRole, access_of, group_of
@@ -13,6 +15,7 @@ from schemas.topics import Topics
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "__init__.py").exists())
 GENERATED = ("<!-- made by `fleetwake topics access --markdown` -->\n", "<!-- end of what is made -->\n")
+CHART: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "k8s" / "chart" / "values.yaml").read_text())["kafka"]["access"]
 WRITERS = {"reconcilers", "remediation", "autoscaler_bridge", "dev_infrastructure"}
 
 
@@ -60,6 +63,20 @@ def test_groups_are_those_that_the_services_join() -> None:
         assert group_of(service, "capi") == group.name("capi") and not group.prefixed
     (group,) = access_of("dev_infrastructure").groups
     assert group_of("dev_infrastructure", "capi", 3).startswith(group.name("capi")) and group.prefixed
+
+
+@pytest.mark.parametrize("user", CHART, ids=str)
+def test_the_chart_grants_the_same(user: str) -> None:
+    """An installation's KafkaUsers are made of the chart's values, which name topics and groups without the prefix."""
+    rules = access_of(user.replace("-", "_")).rules("p")
+    found = {
+        f"{kind}s": {rule.name.removeprefix(f"p{mark}"): list(rule.operations) for rule in rules if rule.resource == kind}
+        for kind, mark in (("topic", "."), ("group", "-"))
+    }
+    cluster = [operation for rule in rules if rule.resource == "cluster" for operation in rule.operations]
+    granted = {**{part: named for part, named in found.items() if named}, **({"cluster": cluster} if cluster else {})}
+    assert CHART[user] == granted
+    assert all(rule.prefixed == rule.name.endswith("-") for rule in rules if rule.resource == "group"), "the chart knows beginnings of names by their end"
 
 
 def test_redis_rules_are_for_our_keys_only_and_never_dangerous() -> None:
