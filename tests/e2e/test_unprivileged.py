@@ -31,6 +31,19 @@ def _message(event: dict[str, Any]) -> str:
     return str(event.get("responseStatus", {}).get("message", ""))
 
 
+def _restarted(fleet: Fleet) -> bool:
+    state = fleet.rig.state()
+    assert state is not None
+    return state.process("apiserver").starts > 1
+
+
+def _covers(grant: Grant, service: str, event: dict[str, Any]) -> bool:
+    """Whether a rule allows what a request asked."""
+    asked = {asked[1:] for asked in _asked(service, event)} if event.get("objectRef") else {("", event["requestURI"], event["verb"])}
+    allowed = {(group, resource, verb) for group in grant.groups for resource in grant.resources for verb in grant.verbs}
+    return service in _holders(grant) and asked <= allowed and (not grant.names or event["objectRef"].get("name") in grant.names)
+
+
 def _by_services(fleet: Fleet) -> Iterable[tuple[str, dict[str, Any]]]:
     for event in fleet.audit():
         user = event["user"]["username"]
@@ -71,8 +84,11 @@ def test_no_request_of_our_accounts_was_refused(life: Fleet) -> None:
     events = list(_by_services(life))
     assert {service for service, _ in events} == set(RUNNING)
     assert {event["annotations"][DECISION] for _, event in events} <= {"allow", "forbid"}
-    refused = {f"{service} {event['verb']} {event['requestURI']}" for service, event in events if event["annotations"][DECISION] == "forbid"}
-    assert refused == set()
+    refused = [(service, event) for service, event in events if event["annotations"][DECISION] == "forbid"]
+    if _restarted(life):
+        # an API server that starts answers before it has read the roles: what they grant is refused for a moment, and asked again
+        refused = [(service, event) for service, event in refused if not any(_covers(grant, service, event) for grant in grants())]
+    assert {f"{service} {event['verb']} {event['requestURI']}" for service, event in refused} == set()
     # admission refuses what the authorizer allowed: an owner that may not be set, a policy of ours
     said = {
         f"{service} {event['verb']} {event['requestURI']}: {_message(event)}" for service, event in events if any(word in _message(event) for word in ADMISSION)
