@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-import yaml
-
+from fleetwake import yaml_text
 from fleetwake.rig.access import MANIFESTS
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job"})
@@ -33,12 +33,11 @@ class Workload:
         return (*self.pod.get("initContainers", ()), *self.pod["containers"])
 
 
-def committed() -> Iterator[Document]:
+@cache
+def committed() -> tuple[Document, ...]:
     """Every object of the base and of all components, kustomize's own files left out."""
-    for folder in GENERATED:
-        for path in sorted((MANIFESTS / folder).rglob("*.yaml")):
-            if path.name != "kustomization.yaml":
-                yield from (document for document in yaml.safe_load_all(path.read_text()) if document)
+    paths = [path for folder in GENERATED for path in sorted((MANIFESTS / folder).rglob("*.yaml")) if path.name != "kustomization.yaml"]
+    return tuple(document for path in paths for document in yaml_text.load_all(path.read_text()) if document)
 
 
 def of_kind(*kinds: str) -> tuple[Document, ...]:
@@ -46,9 +45,8 @@ def of_kind(*kinds: str) -> tuple[Document, ...]:
     return tuple(document for document in committed() if document["kind"] in kinds)
 
 
-def workloads(documents: Iterator[Document] | None = None) -> tuple[Workload, ...]:
+def workloads() -> tuple[Workload, ...]:
     """Everything that has pods."""
-    found = committed() if documents is None else documents
     return tuple(
         Workload(
             document["kind"],
@@ -57,7 +55,7 @@ def workloads(documents: Iterator[Document] | None = None) -> tuple[Workload, ..
             document["spec"],
             document["spec"]["template"]["spec"],
         )
-        for document in found
+        for document in committed()
         if document["kind"] in WORKLOADS
     )
 
