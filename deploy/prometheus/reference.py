@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from deploy.prometheus import state_metrics
 from deploy.prometheus.alerts import alerts
-from fleetwake.exposition import Family
+from fleetwake.exposition import Families, Family
 from fleetwake.shell.metrics import Metrics
+from services.dev_infrastructure.metrics import emulation_metrics
 from services.watcher.metrics import WatcherMetrics
 
 PATH = "docs/metrics.md"
-WORKERS = "reconcilers, dev-infrastructure"
+ROOT = Path(__file__).parents[2]
+WORKERS = ", ".join(sorted(path.parent.name.replace("_", "-") for path in ROOT.glob("services/*/registry.py")))
+"""Every service that reconciles has these."""
+HOLDER_OF_CONNECTIONS = "reconcilers"
 HEAD = """# Metrics
 
 Generated from the registries by `make dashboards`; do not edit.
@@ -30,8 +35,8 @@ beside what is listed here.
 - **Cost** (`python -m bench.instruments`): {cost}
 """
 COST = (
-    "of one core of a small cloud machine, a run counts itself in 5 us, in 11 us with exemplars (it took 10 us before there were any: labels were\n"
-    "  looked up each time), a write in 2 us; a scrape takes 11 ms, 3 ms of them in the event loop."
+    "of one core of a small cloud machine, a run counts itself in 5 us, in 11 us with\n"
+    "  exemplars (10 us before there were any, when labels were looked up each time), a write in 2 us; a scrape takes 11 ms, 3 ms of them in the event loop."
 )
 
 
@@ -51,11 +56,16 @@ def rendered() -> dict[str, str]:
     parts.append(_section("Workers", [family for family in worker if family.name.startswith("fleetwake_")], services))
     names = {family.name for family in worker}
     parts.append(_section("Watcher", [family for family in watcher if family.name.startswith("fleetwake_") and family.name not in names], services))
+    emulation = Families()
+    emulation_metrics(emulation)
+    parts.append(_section("Development provider", emulation.list, {family.name: "dev-infrastructure" for family in emulation.list}))
     parts += [_state_metrics(), _alerts()]
     return {PATH: "\n".join(parts)}
 
 
 def _services(name: str, worker: Iterable[Family], watcher: Iterable[Family]) -> str:
+    if name.startswith("capi_cluster_cache"):
+        return HOLDER_OF_CONNECTIONS
     found = [WORKERS] if any(family.name == name for family in worker) else []
     return ", ".join([*found, "watcher"] if any(family.name == name for family in watcher) else found)
 

@@ -23,6 +23,7 @@ Path = Sequence[str]
 HEADER = "# Generated from the models in schemas/api by `make dashboards`. Do not edit.\n"
 CLUSTER_NAME_LABEL = ("metadata", "labels", "cluster.x-k8s.io/cluster-name")
 PAUSED_ANNOTATION = ("metadata", "annotations", "cluster.x-k8s.io/paused")
+ERROR_VERBOSITY = 5
 CONDITION_STATUSES = ("True", "False", "Unknown")
 
 CLUSTER_NAME: Mapping[str, Path] = {"KubeadmControlPlane": ("metadata", "ownerReferences", "[kind=Cluster]", "name")}
@@ -136,6 +137,8 @@ def _resource(model: type[KubeObject]) -> Json:
     elif model.KIND not in OF_NO_CLUSTER:
         labels["cluster_name"] = list(CLUSTER_NAME.get(model.KIND, CLUSTER_NAME_LABEL))
     return {
+        # a field that an object does not set is no error worth a line a scrape
+        "errorLogV": ERROR_VERBOSITY,
         "groupVersionKind": {"group": model.GROUP, "version": model.VERSION, "kind": model.KIND},
         "labelsFromPath": dict(sorted(labels.items())),
         "metricNamePrefix": f"capi_{model.KIND.lower()}",

@@ -42,8 +42,8 @@ CHAIN_HEADS_WITHIN = 200
 """Newest results of a partition that are searched for chains to name, however old they are."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
-LAG_SECONDS_MAX = 1.0
-"""How long a scrape waits for the broker's word on where the partitions end; without it the last word stands."""
+LAG_WAIT_SECONDS = 0.25
+"""How long a scrape waits for the broker's word on where the partitions end; when it comes later, the next scrape has it."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -87,6 +87,7 @@ class Intake:
         self._assignments = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._tail: aiokafka.AIOKafkaConsumer | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._ends: dict[tuple[str, int], tuple[int, int]] = {}
         self._shared_ready = asyncio.Event()
         self._assigned = asyncio.Event()
@@ -345,17 +346,24 @@ class Intake:
 
     # ---- lag --------------------------------------------------------------------------------------------------------------------------
     async def look_at_ends(self) -> None:
-        """Ask the broker where the partitions end that this worker reads; a consumer that fetches nothing would not know."""
+        """Ask the broker where the partitions end that this worker reads, unless it has been asked and is silent: a consumer that fetches nothing
+        would not know."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_at_ends())
+            self._tasks.add(self._looking)
+            self._looking.add_done_callback(self._tasks.discard)
+        await asyncio.wait({self._looking}, timeout=LAG_WAIT_SECONDS)
+
+    async def _look_at_ends(self) -> None:
         tail, shared = self._tail, aiokafka.TopicPartition(self._topics.shared, 0)
         if tail is None:
             return
         wanted = [shared, *(aiokafka.TopicPartition(self._topics.objects, number) for number in self._expected if number in self._trackers)]
         try:
-            async with asyncio.timeout(LAG_SECONDS_MAX):
-                ends = await tail.end_offsets(wanted)
-                taken = {shared: await tail.position(shared)}
-        except (TimeoutError, KafkaError):
-            # what is known stays: a broker that is away gives no records either
+            ends = await tail.end_offsets(wanted)
+            taken = {shared: await tail.position(shared)}
+        except (KafkaError, ValueError):
+            # what is known stays: a broker that is away gives no records either, and a topic's first partition may not be known yet
             return
         taken |= {tp: self._expected.get(tp.partition, ends[tp]) for tp in wanted if tp != shared}
         self._ends = {(tp.topic, tp.partition): (end, taken[tp]) for tp, end in ends.items()}

@@ -23,6 +23,7 @@ from schemas.keys import ObjectKey
 from services.dev_infrastructure.emulation.emulator import Emulator, Outside
 from services.dev_infrastructure.emulation.ports import PortPool
 from services.dev_infrastructure.kinds.state import LOCAL
+from services.dev_infrastructure.metrics import emulation_metrics
 from services.dev_infrastructure.registry import KINDS
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def spec_of(settings: Settings) -> ServiceSpec:
     async def before(service: Service) -> None:
         around.service = service
         service.worker.listeners.append(emulator.changed)
+        emulation_metrics(service.worker.metrics.families, emulator)
         await emulator.open()
         try:
             await emulator.keep_only(await around.uids())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,30 @@ SHORTENED = 360
 """Half an hour becomes 5 s: the same rules, their durations divided."""
 SERVICES = {"watcher-0": "watcher", "reconcilers-0": "reconcilers", "reconcilers-1": "reconcilers", "dev_infrastructure-0": "dev-infrastructure"}
 ENDPOINT = "FLEETWAKE_OTLP_ENDPOINT"
+
+
+class ClosingReceiver(Receiver):
+    """One that, when it stops, also closes the connections that clients keep open: a collector that is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: list[socket.socket] = []
+        accept = self._server.get_request
+
+        def accepted() -> tuple[socket.socket, object]:
+            found, address = accept()
+            self._open.append(found)
+            return found, address
+
+        self._server.get_request = accepted  # type: ignore[method-assign,assignment]
+
+    def stop(self) -> None:
+        """Stop, once."""
+        if self._thread.is_alive():
+            super().stop()
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
@@ -46,7 +72,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Up, scraped once a second, nothing applied yet."""
     folder = tmp_path_factory.mktemp("watched")
     alertmanager, before = Alertmanager(), os.environ.get(ENDPOINT)
-    with Receiver() as receiver:
+    with ClosingReceiver() as receiver:
         # services take their environment from whoever starts them
         os.environ[ENDPOINT] = receiver.endpoint
         rig = Rig.up(folder / "rig", workers=2, bound_to=os.getpid())

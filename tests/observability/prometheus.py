@@ -39,6 +39,8 @@ class Alertmanager:
     def __init__(self) -> None:
         self.fired: dict[str, dict[str, str]] = {}
         """The labels of the first firing of each alert."""
+        self.seen: set[str] = set()
+        """Names of alerts that fired before they were forgotten."""
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -53,6 +55,12 @@ class Alertmanager:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
+
+    def forget(self) -> None:
+        """What fires from now on is of what happens from now on."""
+        with self._changed:
+            self.seen |= self.fired.keys()
+            self.fired.clear()
 
     def wait_for(self, *names: str, limit_s: float) -> None:
         """Wait until each of these alerts has fired.

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "deploy/k8s/kube-state-metrics"
 ACCOUNT = "kube-state-metrics"
 NAMESPACE = "fleetwake-system"
-START_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
+KNOWN = "Resource=clusters,"
+"""In its log once it follows the kind."""
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -47,13 +49,19 @@ class KubeStateMetrics:
         ]
         self.log = folder / "kube-state-metrics.log"
         spawn(command, {}, self.log, str(rig.state_dir))
-        wait_until(lambda: http_ok(f"http://{self.address}/healthz"), START_LIMIT_S, "kube-state-metrics")
+        wait_until(self._knows_our_kinds, START_LIMIT_S, "kube-state-metrics")
+
+    def _knows_our_kinds(self) -> bool:
+        """Whether it has found the definitions: it looks for them every few seconds, and tells of no object before."""
+        return http_ok(f"http://{self.address}/healthz") and KNOWN in self.log.read_text()
+
+    def _text(self) -> str:
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as response:
+            return str(response.read().decode())
 
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
         """Every series now: name, labels, value."""
-        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as response:
-            text = response.read().decode()
-        matches = (SAMPLE.match(line) for line in text.splitlines() if not line.startswith("#"))
+        matches = (SAMPLE.match(line) for line in self._text().splitlines() if not line.startswith("#"))
         return [(found.group(1), dict(LABEL.findall(found.group(2))), float(found.group(3))) for found in matches if found]
 
 
