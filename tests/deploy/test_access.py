@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetwake.kube.discovery import Definition, watched
 from fleetwake.kube.redaction import REDACTION_SECRET
+from fleetwake.kube.sealing import SEALING_SECRET
 from fleetwake.rig.access_page import PAGE, grants, rendered_page
 from fleetwake.settings import Settings
 from schemas import crd
@@ -81,7 +82,9 @@ def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
     assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
     assert not _granted("prepare", "delete") and not _granted("prepare", "get")
-    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {(REDACTION_SECRET,)}
+    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {
+        (REDACTION_SECRET, SEALING_SECRET)
+    }
 
 
 def test_admission_narrows_every_account_that_may_write_secrets_or_aggregates() -> None:
