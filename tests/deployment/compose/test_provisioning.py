@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.compose.ground import PORTS
-from tests.deploy.compose.project import CHECKOUT, COMPOSE
+from tests.deployment.compose.ground import PORTS
+from tests.deployment.compose.project import CHECKOUT, COMPOSE
 
 FOLDER = COMPOSE.parent
 UIDS = {"prometheus", "tempo", "loki"}

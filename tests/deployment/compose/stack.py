@@ -15,9 +15,9 @@ from fleetwake.rig import Progress
 from fleetwake.rig.kafka import kafka_distribution
 from fleetwake.rig.probes import wait_until
 from fleetwake.tracing.receiver import Receiver
-from tests.deploy.compose.ground import LOOPBACK, NOT_RUN, Ground
-from tests.deploy.compose.log_receiver import LogReceiver
-from tests.deploy.compose.project import ENDS_WELL, HEALTHY, Container
+from tests.deployment.compose.ground import LOOPBACK, NOT_RUN, Ground
+from tests.deployment.compose.log_receiver import LogReceiver
+from tests.deployment.compose.project import ENDS_WELL, HEALTHY, Container
 
 HEALTHY_LIMIT_S = 60.0
 TIMED_OUT = 124

@@ -17,7 +17,7 @@ from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
 from services.dev_infrastructure.app import spec_of
 from services.watcher.app import SHUTDOWN_FLUSH_SECONDS
-from tests.deploy.manifests import Workload, of_kind, settings_env, workloads
+from tests.deployment.manifests import Workload, of_kind, settings_env, workloads
 
 ALL = workloads()
 SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "dev-infrastructure"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.compose.story import Story, Told, read
+from tests.deployment.compose.story import Story, Told, read
 
 TRACE = "a" * 32
 RESOURCE = {"service.name": "fleetwake-reconcilers"}

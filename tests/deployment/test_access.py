@@ -11,7 +11,7 @@ from schemas import crd
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS
 from services.watcher.app import lease_name
-from tests.deploy.manifests import of_kind, settings_env
+from tests.deployment.manifests import of_kind, settings_env
 
 FORBIDDEN_VERBS = frozenset({"*", "escalate", "bind", "impersonate", "approve", "sign"})
 READING = frozenset({"get", "list", "watch"})

@@ -12,7 +12,7 @@ import pytest
 
 from fleetwake.rig import Progress
 from fleetwake.rig.queries import parse_queries
-from tests.deploy.compose.queries import Query, filled, of_dashboard, of_folder
+from tests.deployment.compose.queries import Query, filled, of_dashboard, of_folder
 
 log = logging.getLogger(__name__)
 TRACEQL = {

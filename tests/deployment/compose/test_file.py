@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fleetwake.settings import ENV_PREFIX, Settings
-from tests.deploy.compose.ground import NOT_RUN, PORTS
-from tests.deploy.compose.project import CHECKOUT, COMPOSE, ENDS_WELL, HEALTHY, Container, Project, load
+from tests.deployment.compose.ground import NOT_RUN, PORTS
+from tests.deployment.compose.project import CHECKOUT, COMPOSE, ENDS_WELL, HEALTHY, Container, Project, load
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,7 @@ from fleetwake.rig.kustomizations import CHECKSUM, COMPONENTS, generated_files, 
 from fleetwake.rig.rendering import Manifest, helm_lint, helm_template, kustomize_build
 from fleetwake.settings import Settings
 from services.watcher.app import lease_name
-from tests.deploy.manifests import OVERLAYS
+from tests.deployment.manifests import OVERLAYS
 
 # helm and kustomize are built from source with the other tools (`make tools`)
 pytestmark = pytest.mark.apiserver

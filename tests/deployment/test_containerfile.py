@@ -18,7 +18,7 @@ from fleetwake.rig.cache import CHECKOUT
 from fleetwake.rig.ports import free_ports
 from fleetwake.rig.probes import http_ok, wait_until
 from fleetwake.rig.records import Endpoints
-from tests.deploy.containerfile import Copy, Stage, copies, stages
+from tests.deployment.containerfile import Copy, Stage, copies, stages
 
 BUILDER, FINAL = stages(CHECKOUT / "Containerfile")
 VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]

@@ -19,7 +19,7 @@ from fleetwake.rig.ports import first_emulated_port, free_ports
 from fleetwake.rig.servers import programs
 from fleetwake.rig.toolchain import debian
 from fleetwake.rig.tools import tool
-from tests.deploy.compose.project import Container, Project
+from tests.deployment.compose.project import Container, Project
 
 PORTS: Mapping[str, tuple[int, ...]] = {
     "etcd": (2379, 2380, 2381),

@@ -12,8 +12,8 @@ import yaml
 
 from fleetwake.rig.access import MANIFESTS
 from fleetwake.rig.rendering import NAMESPACE, helm_template, kustomize_build
-from tests.deploy.manifests import OVERLAYS, workloads
-from tests.deploy.published import definitions
+from tests.deployment.manifests import OVERLAYS, workloads
+from tests.deployment.published import definitions
 
 pytestmark = pytest.mark.apiserver
 

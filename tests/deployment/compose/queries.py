@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.compose.project import CHECKOUT
+from tests.deployment.compose.project import CHECKOUT
 
 DASHBOARDS = CHECKOUT / "deploy" / "grafana" / "dashboards"
 LANGUAGES = {"prometheus": "promql", "tempo": "traceql", "loki": "logql"}

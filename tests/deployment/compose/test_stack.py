@@ -21,11 +21,11 @@ import yaml
 from fleetwake.rig.probes import wait_until
 from services.dev_infrastructure.registry import KINDS as DEV_KINDS
 from services.reconcilers.registry import KINDS as RECONCILERS_KINDS
-from tests.deploy.compose.ground import LOOPBACK, NOT_RUN, Ground
-from tests.deploy.compose.project import load
-from tests.deploy.compose.queries import of_folder
-from tests.deploy.compose.stack import Stack
-from tests.deploy.compose.story import INTENT, PROCESS, RECONCILE, REQUEST, WATCH, Story, read
+from tests.deployment.compose.ground import LOOPBACK, NOT_RUN, Ground
+from tests.deployment.compose.project import load
+from tests.deployment.compose.queries import of_folder
+from tests.deployment.compose.stack import Stack
+from tests.deployment.compose.story import INTENT, PROCESS, RECONCILE, REQUEST, WATCH, Story, read
 from tests.e2e.secret_needles import ALIGNMENTS, needles_of
 
 log = logging.getLogger(__name__)
