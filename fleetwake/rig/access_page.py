@@ -85,7 +85,6 @@ def _documents() -> Iterator[Mapping[str, Any]]:
 def rendered_page() -> str:
     """The text of the page."""
     found = grants()
-    narrowed: Mapping[str, Any] = yaml_text.load((CHART / "access" / "admission.yaml").read_text())
     lines = [HEAD.read_text()]
     for service in dict.fromkeys(grant.service for grant in found):
         lines.append(f"\n## {service}\n")
@@ -94,8 +93,6 @@ def rendered_page() -> str:
             lines += [f"{title}:\n", "| API group | resources | verbs | why |", "|---|---|---|---|"]
             lines += [_row(grant) for grant in found if (grant.service, grant.scope) == (service, scope)]
             lines.append("")
-        if service in narrowed:
-            lines += [f"narrowed by admission: {narrowed[service]['why']}\n", *(f"- {one['message']}" for one in narrowed[service]["validations"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
