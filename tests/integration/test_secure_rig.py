@@ -108,12 +108,13 @@ def redis_of(rig: Rig, identity: str) -> Redis:
 
 
 # ---- everything works ---------------------------------------------------------------------------------------------------------------------
-def test_a_cluster_becomes_available_and_every_view_shows_it(rig: Rig) -> None:
+def test_a_cluster_becomes_available_and_every_view_shows_it(rig: Rig, tmp_path: Path) -> None:
     available(rig, "small")
     assert "small" in fleetwake(rig, "describe", "--fleet")
     assert "Cluster/small" in fleetwake(rig, "trace", "cluster/small")
     assert "Cluster/small" in fleetwake(rig, "audit", "cluster/small")
     assert "no fault" in fleetwake(rig, "audit", "verify")
+    assert "records written" in fleetwake(rig, "audit", "trail", "--until-end", "--database", f"sqlite:///{tmp_path / 'trail.db'}")
     assert "1 Cluster on" in fleetwake(rig, "readmodel", "rebuild")
 
 
