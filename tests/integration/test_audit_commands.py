@@ -102,7 +102,7 @@ async def replay(bootstrap: str, topic: str, lives: int = 3) -> None:
         for life in range(lives):
             chains = Chains(bus, f"life{life}", lambda: KEY)
             for one in recorded()[life * share : (life + 1) * share]:
-                await chains.produce(topic, one.key, one.value, one.headers, one.partition % PARTITIONS)
+                await chains.produce(topic, one.key, one.value, one.headers, one.spread(PARTITIONS))
     finally:
         await bus.stop()
 
