@@ -81,11 +81,11 @@ def _export(sink: Sink, span: tuple[str, str], wishes: tuple[str, str, str], sta
     from fleetwake.views.connection import connect
     from fleetwake.views.following import beginning
 
-    settings = connect("kafka_bootstrap", state_dir=state).settings
+    settings = connect("kafka_bootstrap", state_dir=state, identity="audit").settings
     wanted = wanted_of(*wishes)
     count = 0
     try:
-        with TopicReader(settings.kafka_bootstrap, settings.topics.results, "fleetwake-audit-export") as reader:
+        with TopicReader(settings.kafka, settings.topics.results, "fleetwake-audit-export") as reader:
             now = datetime.now(UTC)
             starts, ends = beginning(reader, span[0], now), beginning(reader, span[1], now)
             # one partition after the other: the same export then makes the same files

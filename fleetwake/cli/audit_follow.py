@@ -45,11 +45,11 @@ def _follow(begin: str, wishes: tuple[str, str, str], as_json: bool, offsets: Pa
     from fleetwake.views.terminal import console
 
     until_end, state = rest
-    settings = connect("kafka_bootstrap", state_dir=state).settings
+    settings = connect("kafka_bootstrap", state_dir=state, identity="audit").settings
     topic = settings.topics.results
     kept = OffsetsFile(offsets, topic) if offsets is not None else None
     wanted, out = wanted_of(*wishes), console()
-    with TopicReader(settings.kafka_bootstrap, topic, "fleetwake-audit-follow") as reader:
+    with TopicReader(settings.kafka, topic, "fleetwake-audit-follow") as reader:
         positions = beginning(reader, begin, datetime.now(UTC), kept.load() if kept is not None else None)
         ends = reader.ends(positions)
 

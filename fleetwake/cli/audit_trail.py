@@ -33,7 +33,7 @@ def _trail(overrides: dict[str, str | None], until_end: bool, state: object) -> 
         from services.audit_trail.app import consumer_of, main
     except ImportError as error:
         raise ViewError(f"the trail needs SQLAlchemy ({error}): install fleetwake[audit]") from error
-    found = connect("kafka_bootstrap", state_dir=state).settings  # type: ignore[arg-type]
+    found = connect("kafka_bootstrap", state_dir=state, identity="audit_trail").settings  # type: ignore[arg-type]
     settings = type(found).model_validate(found.model_dump() | {name: value for name, value in overrides.items() if value is not None})
     configure(settings, "audit_trail")
     if not until_end:

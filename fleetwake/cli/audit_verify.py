@@ -52,7 +52,7 @@ def _verify(trail: tuple[str, str, bool], key_files: list[Path], options: tuple[
     if database_only and not database:
         raise ViewError("--database-only needs --database")
     needed = [] if database_only else ["kafka_bootstrap"]
-    settings = connect(*needed, *([] if key_files else ["kubeconfig"]), state_dir=state).settings
+    settings = connect(*needed, *([] if key_files else ["kubeconfig"]), state_dir=state, identity="audit").settings
     keys = _keys(key_files) if key_files else asyncio.run(_secret_keys(settings))
     sums: Counter[str] = Counter()
     faults = 0
@@ -153,7 +153,7 @@ def _topic(settings: Settings, keys: Mapping[str, bytes], copy: bool, sums: Coun
 
     topic = settings.topics.results
     reached = trail.positions(topic) if trail is not None else {}
-    with TopicReader(settings.kafka_bootstrap, topic, "fleetwake-audit-verify") as reader:
+    with TopicReader(settings.kafka, topic, "fleetwake-audit-verify") as reader:
         numbers = reader.partitions()
         starts, ends = reader.starts(numbers), reader.ends(numbers)
         for number in numbers:

@@ -44,7 +44,7 @@ def _why(names: list[str], namespace: str, sources: tuple[Path | None, str, str]
 
     audit_log, database, password_file = sources
     key = object_named(names, namespace)
-    connection = connect(*([] if database else ["kafka_bootstrap"]), state_dir=state)
+    connection = connect(*([] if database else ["kafka_bootstrap"]), state_dir=state, identity="audit")
     runs = _runs(connection, database, password_file)
     found = story(Past(runs, _audit(audit_log, connection, runs)), key)
     if as_json:
@@ -61,7 +61,7 @@ def _runs(connection: Connection, database: str, password_file: str) -> list[Run
 
     settings = connection.settings
     if not database:
-        return join(read_results(settings.kafka_bootstrap, settings.topics.results))
+        return join(read_results(settings.kafka, settings.topics.results))
     from services.audit_trail.compare import opened
 
     with opened(database, password_file) as trail:

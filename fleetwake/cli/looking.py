@@ -1,4 +1,4 @@
-"""What the commands that only look share: their options, and how they fail."""
+"""What commands share that only look or run a service: options, and how they fail."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ def runs_of(state: Path | None) -> list[RunView]:
     from fleetwake.views.runs import join
 
     settings = connect("kafka_bootstrap", state_dir=state).settings
-    return join(read_results(settings.kafka_bootstrap, settings.topics.results))
+    return join(read_results(settings.kafka, settings.topics.results))

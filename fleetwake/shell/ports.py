@@ -117,8 +117,8 @@ class RunTrace(Protocol):
         """traceparents of the linked causes, the parent first."""
         ...
 
-    def step(self, verb: str, key: str) -> AbstractContextManager[str]:
-        """A client span for one request; yields the traceparent to send."""
+    def step(self, verb: str, key: str, audit_id: str = "") -> AbstractContextManager[str]:
+        """A client span for one request, by whose Audit-ID it is found again; yields the traceparent to send."""
         ...
 
     def note(self, name: str, attributes: Mapping[str, Any]) -> None:
@@ -139,6 +139,10 @@ class Tracing(Protocol):
 
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """Remember that a write of ours made this version; returns the cause for its dependents."""
+        ...
+
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """The trace that a run with these causes continues, 32 hex digits; ``""`` when it would begin its own."""
         ...
 
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> AbstractContextManager[RunTrace]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import aiokafka
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import UnavailableError
 from fleetwake.shell import intake as intake_module
 from fleetwake.sim.faults import Fate, Faults
@@ -235,7 +236,7 @@ class Consumer:
 def serve(bus: SimBus) -> Generator[None, None, None]:
     """Let everything that opens a plain consumer meanwhile read from this bus."""
 
-    def consumer(bootstrap: str, **extra: Any) -> Any:
+    def consumer(kafka: Kafka, **extra: Any) -> Any:
         return Consumer(bus)
 
     with ExitStack() as stack:

@@ -13,6 +13,8 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import refusal
 from fleetwake.errors import NotFoundError, UnavailableError
 from schemas.topics import MESSAGE_BYTES_MAX
 
@@ -36,16 +38,19 @@ class TooOldError(UnavailableError):
 class TopicReader:
     """One topic, read from offsets of the caller's choice. Use it as a context manager."""
 
-    def __init__(self, bootstrap: str, topic: str, client_id: str, *, missing_offset: str = REPLACED_BY_EARLIEST) -> None:
+    def __init__(self, kafka: Kafka, topic: str, client_id: str, *, missing_offset: str = REPLACED_BY_EARLIEST) -> None:
         """Connect. ``missing_offset`` says whether an offset the broker does not have is replaced by the first it has, or raised.
 
         Raises:
-            UnavailableError: no broker answers.
+            UnavailableError: no broker answers, or it does not let us in; the message says what to look at.
+            SettingsError: a file of the connection cannot be used.
         """
-        self.topic, self._bootstrap = topic, bootstrap
+        self.topic, self._kafka = topic, kafka
+        if why := refusal(kafka):  # the client would try again for half a minute
+            raise UnavailableError(f"no Kafka broker serves us at {kafka}: {why}", operation=f"read {topic}")
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
+                **kafka.client(),
                 client_id=client_id,
                 enable_auto_commit=False,
                 auto_offset_reset=missing_offset,
@@ -55,7 +60,7 @@ class TopicReader:
             )
         except KafkaError as error:
             raise UnavailableError(
-                f"no Kafka broker answers at {bootstrap} ({error}): is the rig up (`fleetwake dev status`), is FLEETWAKE_KAFKA_BOOTSTRAP right?",
+                f"no Kafka broker answers at {kafka} ({error}): is the rig up (`fleetwake dev status`), is FLEETWAKE_KAFKA_BOOTSTRAP right?",
                 operation=f"read {topic}",
             ) from error
 
@@ -77,7 +82,8 @@ class TopicReader:
             tp, offset = next(iter(error.args[0].items()))
             raise TooOldError(tp.partition, offset, f"read {self.topic}") from error
         except KafkaError as error:
-            raise UnavailableError(f"topic {self.topic} could not be read from {self._bootstrap}: {error}", operation=f"read {self.topic}") from error
+            told = f"topic {self.topic} could not be read from {self._kafka}: {self._kafka.told(error)}"
+            raise UnavailableError(told, operation=f"read {self.topic}") from error
 
     def partitions(self) -> tuple[int, ...]:
         """The topic's partitions.

@@ -7,6 +7,7 @@ from datetime import datetime
 import orjson
 from pydantic import ValidationError
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import NotFoundError, UnavailableError
 from fleetwake.stream.reading import TopicReader
 from fleetwake.views.connection import ViewError
@@ -26,11 +27,11 @@ def decode(headers: list[tuple[str, bytes]], value: bytes | None) -> Run | None:
         return None
 
 
-def read_results(bootstrap: str, topic: str, since: datetime | None = None) -> list[Run]:
+def read_results(kafka: Kafka, topic: str, since: datetime | None = None) -> list[Run]:
     """Every result on the topic up to its present end, in order of time.
 
     Args:
-        bootstrap: bootstrap servers.
+        kafka: where, and how to be let in.
         topic: the results topic's name.
         since: leave out what was produced earlier.
 
@@ -38,7 +39,7 @@ def read_results(bootstrap: str, topic: str, since: datetime | None = None) -> l
         ViewError: no broker answers, or the topic does not exist.
     """
     try:
-        with TopicReader(bootstrap, topic, "fleetwake-views") as reader:
+        with TopicReader(kafka, topic, "fleetwake-views") as reader:
             numbers = reader.partitions()
             ends = reader.ends(numbers)
             starts = reader.starts(numbers) if since is None else reader.since(numbers, since)

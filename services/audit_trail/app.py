@@ -40,7 +40,7 @@ def consumer_of(settings: Settings) -> tuple[TrailConsumer, Engine]:
         DatabaseUrlError: the database's URL or password file cannot be used.
     """
     engine = engine_of(settings.trail_database, settings.trail_database_password_file)
-    source = Source(settings.kafka_bootstrap, settings.topics.results, partitions_of(settings.trail_partitions))
+    source = Source(settings.kafka, settings.topics.results, partitions_of(settings.trail_partitions))
     return TrailConsumer(source, engine, TrailMetrics()), engine
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import NotFoundError, TerminalError, UnavailableError
 from fleetwake.stream.reading import RAISED, TooOldError, TopicReader
 from services.audit_trail.database import fault_of
@@ -40,9 +41,9 @@ class TrailError(TerminalError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is read: bootstrap servers, the topic, and which of its partitions (None: all)."""
+    """What is read: how Kafka is reached, the topic, and which of its partitions (None: all)."""
 
-    bootstrap: str
+    kafka: Kafka
     topic: str
     partitions: frozenset[int] | None = None
 
@@ -104,7 +105,7 @@ class TrailConsumer:
             raise
 
     def _open(self) -> TopicReader:
-        reader = TopicReader(self._source.bootstrap, self._source.topic, "fleetwake-audit-trail", missing_offset=RAISED)
+        reader = TopicReader(self._source.kafka, self._source.topic, "fleetwake-audit-trail", missing_offset=RAISED)
         try:
             numbers = self._numbers(reader.partitions())
             starts, ends = reader.starts(numbers), reader.ends(numbers)

@@ -78,6 +78,12 @@ def _parsed(url: str) -> URL:
             f"{url.partition('://')[0]!r} is no database for the trail: give sqlite:///<file> or postgresql://<user>@<host>/<database>",
             operation="open the trail's database",
         ) from error
+    if found.password is not None:
+        raise DatabaseUrlError(
+            "the URL holds a password, which processes' environments, command lines and logs show; take it out, write it into a file and set "
+            "FLEETWAKE_TRAIL_DATABASE_PASSWORD_FILE (or --password-file)",
+            operation="open the trail's database",
+        )
     if driver == DRIVERS[SQLITE] and found.database in (None, "", ":memory:"):
         raise DatabaseUrlError("a trail in memory is no trail: give sqlite:///<file>", operation="open the trail's database")
     return found.set(drivername=driver)

@@ -24,7 +24,7 @@ EXPORTED = {
     },
     "fleetwake.errors": {
         "AlreadyExistsError", "ConflictError", "DecodeError", "FencedError", "FleetwakeError", "ForbiddenError", "InvalidError", "NotConnectedError",
-        "NotFoundError", "RetryableError", "TerminalError", "ThrottledError", "UnavailableError", "WatchExpiredError",
+        "NotFoundError", "RetryableError", "SettingsError", "TerminalError", "ThrottledError", "UnavailableError", "WatchExpiredError",
     },
     "schemas.keys": {"ClusterKey", "GroupKind", "ObjectKey"},
     "schemas.records": {"Actor", "ObjectRecord", "Version"},

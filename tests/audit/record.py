@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig import Rig
 from fleetwake.stream.reading import TopicReader
 from fleetwake.views.events import as_event, plain
@@ -37,15 +38,15 @@ def main() -> None:
         deeds = Deeds(fleet, NAMESPACE).all()
         fleet.fall_silent()
         recorder.stop()
-        RESULTS.write_bytes(gzip.compress(b"".join(_results(rig.endpoints().bootstrap_servers)), mtime=0))
+        RESULTS.write_bytes(gzip.compress(b"".join(_results(rig.kafka())), mtime=0))
         REQUESTS.write_bytes(gzip.compress(b"".join(_requests(fleet)), mtime=0))
         SCRIPT.write_text(json.dumps({"namespace": NAMESPACE, "cluster": NAME, "deeds": [deed.as_json() for deed in deeds]}, indent=1) + "\n")
     finally:
         rig.down()
 
 
-def _results(bootstrap: str) -> list[bytes]:
-    with TopicReader(bootstrap, TOPICS.results, "record") as reader:
+def _results(kafka: Kafka) -> list[bytes]:
+    with TopicReader(kafka, TOPICS.results, "record") as reader:
         numbers = reader.partitions()
         messages = sorted(reader.read(reader.starts(numbers), reader.ends(numbers)), key=lambda message: (message.partition, message.offset))
     return [plain(as_event(message)) for message in messages]

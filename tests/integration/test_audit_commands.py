@@ -20,6 +20,7 @@ from sqlalchemy import delete, select
 from typer.testing import CliRunner
 
 from fleetwake.cli.main import app
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig.ports import free_ports
 from fleetwake.rig.probes import http_ok, wait_until
 from fleetwake.rig.records import Endpoints
@@ -74,12 +75,12 @@ class Commands:
 
     def create(self, prefix: str) -> None:
         """Make the results topic of a prefix."""
-        with TopicAdmin(self.bootstrap, replication=1) as admin:
+        with TopicAdmin(Kafka(self.bootstrap), replication=1) as admin:
             admin.create(spec for spec in Topics(prefix).specs(PARTITIONS) if spec.name == Topics(prefix).results)
 
     def messages(self) -> list[Any]:
         """Every record of the topic."""
-        with TopicReader(self.bootstrap, self.topic, "judge") as reader:
+        with TopicReader(Kafka(self.bootstrap), self.topic, "judge") as reader:
             numbers = reader.partitions()
             return sorted(reader.read(reader.starts(numbers), reader.ends(numbers)), key=lambda one: (one.partition, one.offset))
 
@@ -95,7 +96,7 @@ def commands(rig_endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory)
 
 async def replay(bootstrap: str, topic: str, lives: int = 3) -> None:
     """Produce the recorded results by several lives of a writer, one after the other."""
-    bus = Bus(bootstrap, "replay")
+    bus = Bus(Kafka(bootstrap), "replay")
     await bus.start()
     try:
         share = -(-len(recorded()) // lives)
@@ -291,7 +292,7 @@ def test_tampering_is_found_on_the_topic_and_named_by_its_place(commands: Comman
 
 async def copy(bootstrap: str, topic: str, records: list[tuple[Any, bytes]]) -> None:
     """Put records, as they are, into another topic."""
-    bus = Bus(bootstrap, "copy")
+    bus = Bus(Kafka(bootstrap), "copy")
     await bus.start()
     for message, value in records:
         await bus.produce(topic, message.key, value, message.headers, 0)

@@ -416,6 +416,9 @@ def test_what_is_no_database_for_a_trail_is_refused(url: str) -> None:
 def test_a_password_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
+    with pytest.raises(DatabaseUrlError, match="FLEETWAKE_TRAIL_DATABASE_PASSWORD_FILE") as caught:
+        engine_of("postgresql://trail:sesame@db/audit")
+    assert "sesame" not in str(caught.value)
     engine = engine_of("postgresql://trail@db/audit", str(secret))
     assert engine.url.password == "s3cret"
     assert "s3cret" not in engine.url.render_as_string(hide_password=True)

@@ -20,6 +20,7 @@ import orjson
 import pytest
 from sqlalchemy import Engine, func, select
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig.probes import wait_until
 from fleetwake.rig.records import Endpoints
 from fleetwake.shell.chains import Chains
@@ -85,7 +86,7 @@ class Traffic:
         assert self.failure is None, self.failure
 
     async def _produce(self) -> None:
-        bus = Bus(self._bootstrap, "traffic")
+        bus = Bus(Kafka(self._bootstrap), "traffic")
         await bus.start()
         chains = Chains(bus, "traffic", lambda: KEY)
         try:
@@ -156,7 +157,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
 def topic(rig_endpoints: Endpoints, topic_prefix: str) -> str:
     """A results topic of this test's own."""
     topics = Topics(topic_prefix)
-    with TopicAdmin(rig_endpoints.bootstrap_servers, replication=1) as admin:
+    with TopicAdmin(Kafka(rig_endpoints.bootstrap_servers), replication=1) as admin:
         admin.create(spec for spec in topics.specs(PARTITIONS) if spec.name == topics.results)
     return topics.results
 
@@ -172,7 +173,7 @@ def traffic(rig_endpoints: Endpoints, topic: str) -> Iterator[Traffic]:
 
 def on_topic(bootstrap: str, topic: str) -> list[Message]:
     """Every record of the topic, read by itself."""
-    with TopicReader(bootstrap, topic, "judge") as reader:
+    with TopicReader(Kafka(bootstrap), topic, "judge") as reader:
         numbers = reader.partitions()
         return [Message(m.partition, m.offset, m.key, m.value, list(m.headers)) for m in reader.read(reader.starts(numbers), reader.ends(numbers))]
 
@@ -194,7 +195,7 @@ def test_nothing_is_lost_and_nothing_doubled(rig_endpoints: Endpoints, topic: st
         lives.end()
     assert progressed >= KILLS // 3, f"only {progressed} of {KILLS} lives wrote anything: {lives.errors.read_text()[-2000:]}"
     traffic.stop()
-    TrailConsumer(Source(bootstrap, topic), engine, TrailMetrics()).run(until_end=True)
+    TrailConsumer(Source(Kafka(bootstrap), topic), engine, TrailMetrics()).run(until_end=True)
     _judge(engine, topic, on_topic(bootstrap, topic))
     engine.dispose()
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from fleetwake.connections.kafka import Kafka
 from services.audit_trail.consumer import Source, TrailConsumer
 from services.audit_trail.database import engine_of
 from services.audit_trail.metrics import TrailMetrics
@@ -21,7 +22,7 @@ def live(bootstrap: str, topic: str, url: str, password_file: str) -> int:
     engine = engine_of(url, password_file)
     if engine.dialect.name == "postgresql":
         import psycopg  # noqa: F401 -- not at the first statement
-    TrailConsumer(Source(bootstrap, topic), engine, TrailMetrics()).run()
+    TrailConsumer(Source(Kafka(bootstrap), topic), engine, TrailMetrics()).run()
     return 0
 
 

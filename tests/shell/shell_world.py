@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.errors import UnavailableError
 from fleetwake.kind import Failure, Kind, View, Watch, any_owner
 from fleetwake.plan import Plan
@@ -253,7 +254,7 @@ class ShellWorld:
         self.fenced, self.deaf = False, False
         self.fatal: list[BaseException] = []
         self.offsets: dict[int, int] = {}
-        ports = Ports(self.kube, self.bus, self.clock, self.keys, Tracer("reconcilers", "w0", "", self.clock))
+        ports = Ports(self.kube, self.bus, self.clock, self.keys, Tracer("reconcilers", "w0", Otlp(), self.clock))
         options: Json = {
             "service": "reconcilers",
             "instance": "w0",
