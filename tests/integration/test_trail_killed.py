@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import os
 import queue
 import random
@@ -48,8 +49,8 @@ LONGER, SHORTER = 1.15, 0.92
 PARTITIONS = 4
 KEY = b"k" * 32
 REPEATED_SHARE = 0.02
-AT_ONCE = 20
-"""Records produced side by side: they come while lives go, not all at once."""
+AT_ONCE, ROUNDS = 10, 10
+"""Records produced side by side, and how often for each life: they come while it goes, in many small batches."""
 FIRST_LIMIT_S = 60.0
 HERE = Path(__file__).parent
 
@@ -76,7 +77,7 @@ class Traffic:
             self.failure = error
 
     def more(self) -> None:
-        """Produce everything recorded once more, from now on."""
+        """Produce some more, from now on."""
         self._wanted.put(True)
 
     def stop(self) -> None:
@@ -90,11 +91,10 @@ class Traffic:
         await bus.start()
         chains = Chains(bus, "traffic", lambda: KEY)
         try:
-            number = 0
+            coming = ((one, number) for number in itertools.count() for one in recorded())
             while await asyncio.to_thread(self._wanted.get):
-                number += 1
-                for first in range(0, len(recorded()), AT_ONCE):
-                    await asyncio.gather(*(self._one(chains, one, number) for one in recorded()[first : first + AT_ONCE]))
+                for _ in range(ROUNDS):
+                    await asyncio.gather(*(self._one(chains, *next(coming)) for _ in range(AT_ONCE)))
         finally:
             await bus.stop()
 
