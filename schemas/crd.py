@@ -20,7 +20,7 @@ from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
 from schemas.api.meta import Frozen, KubeObject
-from schemas.markers import Atomic, Column, Format, ListMap, NotRequired, Required, Rule, ServerDefault
+from schemas.markers import Addition, Atomic, Column, Format, ListMap, NotRequired, Required, Rule, ServerDefault
 
 Schema = dict[str, Any]
 
@@ -34,6 +34,10 @@ _PROVIDERS: Mapping[str, str] = {
 _HEADER = "# Generated from the models in schemas/api by `fleetwake schemas generate`. Do not edit.\n"
 _BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "ge": "minimum", "le": "maximum", "pattern": "pattern"}
 _ITEM_BOUNDS = {"minLength": "minItems", "maxLength": "maxItems"}
+_RULES = "x-kubernetes-validations"
+_ADDED, _ADDITIONS = "added", "x-additions"
+"""Marks within this module, gone from what it gives."""
+
 _OBJECT_FIELDS: Mapping[str, Schema] = {
     "apiVersion": {"description": "Group and version of the object's schema.", "type": "string"},
     "kind": {"description": "Kind of the object.", "type": "string"},
@@ -41,8 +45,8 @@ _OBJECT_FIELDS: Mapping[str, Schema] = {
 }
 
 
-def definition(model: type[KubeObject]) -> dict[str, Any]:
-    """Build the CustomResourceDefinition of a kind, as plain JSON values."""
+def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, Any]:
+    """Build the CustomResourceDefinition of a kind, as plain JSON values; without ``additions`` it says what Cluster API's own says and no more."""
     names: dict[str, Any] = {
         "categories": list(model.CATEGORIES),
         "kind": model.KIND,
@@ -56,7 +60,7 @@ def definition(model: type[KubeObject]) -> dict[str, Any]:
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{model.PLURAL}.{model.GROUP}", "labels": _labels(model)},
-        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [_version(model)]},
+        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [_settled(_version(model), additions)]},
     }
 
 
@@ -68,6 +72,25 @@ def render(model: type[KubeObject]) -> str:
 def file_name(model: type[KubeObject]) -> str:
     """The name of the generated file of a kind, ``<group>_<plural>.yaml``."""
     return f"{model.GROUP}_{model.PLURAL}.yaml"
+
+
+def _settled(node: Any, additions: bool) -> Any:
+    """The schema with what was marked as added taken in as if it had never been marked, or left out."""
+    if isinstance(node, list):
+        return [_settled(item, additions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    settled: dict[str, Any] = {}
+    for key, value in node.items():
+        # a list: the kinds that model schemas have a field of that name too
+        if key == _RULES and isinstance(value, list):
+            rules = [{part: text for part, text in rule.items() if part != _ADDED} for rule in value if additions or _ADDED not in rule]
+            settled |= {_RULES: rules} if rules else {}
+        elif key == _ADDITIONS:
+            settled |= value if additions else {}
+        else:
+            settled[key] = _settled(value, additions)
+    return settled
 
 
 def _labels(model: type[KubeObject]) -> dict[str, str]:
@@ -128,7 +151,7 @@ def _object_schema(model: type[Frozen]) -> Schema:
     if model.MIN_PROPERTIES:
         schema["minProperties"] = model.MIN_PROPERTIES
     if model.RULES:
-        schema["x-kubernetes-validations"] = [_rule(rule) for rule in model.RULES]
+        schema[_RULES] = [_rule(rule) for rule in model.RULES]
     if model.ATOMIC_MAP:
         schema["x-kubernetes-map-type"] = "atomic"
     return schema
@@ -204,17 +227,27 @@ def _constraints(metadata: Sequence[Any]) -> Schema:
                 found["format"] = name
             case ServerDefault(value):
                 found["default"] = value
+            case Addition(keyword, value):
+                found[_ADDITIONS] = {**found.get(_ADDITIONS, {}), keyword: value}
             case Rule():
                 rules.append(_rule(item))
             case _:
                 found |= {wire: bound for key, wire in _BOUNDS.items() if (bound := getattr(item, key, None)) is not None}
     if rules:
-        found["x-kubernetes-validations"] = rules
+        found[_RULES] = rules
     return found
 
 
-def _rule(rule: Rule) -> dict[str, str]:
-    return {"message": rule.message, "rule": rule.rule}
+def _rule(rule: Rule) -> dict[str, Any]:
+    shown: dict[str, Any] = {"message": rule.message, "rule": rule.rule}
+    if rule.field_path:
+        shown["fieldPath"] = rule.field_path
+    if rule.reason != "FieldValueInvalid":
+        # the API server's own default is left out, as controller-gen leaves it out
+        shown["reason"] = rule.reason
+    if rule.added:
+        shown[_ADDED] = True
+    return shown
 
 
 def _description(model: type[Frozen], attribute: str) -> str:

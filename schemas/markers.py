@@ -12,12 +12,22 @@ from typing import Literal
 ColumnType = Literal["string", "integer", "boolean", "date"]
 
 
+Reason = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A CEL validation rule (``x-kubernetes-validations``) and the message a user reads when it fails."""
+    """A CEL validation rule (``x-kubernetes-validations``) and the message a user reads when it fails.
+
+    ``field_path`` is the field that is told, below the one the rule stands at (``.replicas``). ``added`` says that Cluster API's own definition has no such
+    rule: there a webhook checks it, here the API server itself, whether a webhook answers or not.
+    """
 
     rule: str
     message: str
+    reason: Reason = "FieldValueInvalid"
+    field_path: str = ""
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,14 @@ class NotRequired:
 class ServerDefault:
     """A default that the API server fills in (``default:`` of the schema)."""
 
+    value: str | bool | int
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A keyword of the schema, with its value, that Cluster API's own definition does not have: there a webhook checks it or fills it in."""
+
+    keyword: Literal["default", "minimum", "pattern"]
     value: str | bool | int
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.api.meta import CONDITION_TYPE_PATTERN
+from schemas.api.meta import CONDITION_TYPE_PATTERN, IntOrString
+from schemas.markers import Addition
 
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -49,3 +50,5 @@ Quantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-st
 NonNegative = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+NumberOrPercent = Annotated[IntOrString, Addition("minimum", 0), Addition("pattern", "^[0-9]+%$")]

@@ -42,7 +42,7 @@ def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def is_kind(path: Path) -> bool:
     """Whether a file holds decisions."""
-    return "kinds" in path.parts
+    return "kinds" in path.parts or path.parts[:3] == ("services", "admission", "rules")
 
 
 def imports(path: Path) -> set[str]:

@@ -21,7 +21,7 @@ IO_MODULES = frozenset(
 CLOCKS = ("now", "utcnow", "today")
 PURE = (
     "fleetwake/plan.py", "fleetwake/kind.py", "fleetwake/conditions.py", "fleetwake/patches.py", "fleetwake/names.py", "fleetwake/errors.py",
-    "fleetwake/contracts.py", "fleetwake/labels.py", "fleetwake/versions.py",
+    "fleetwake/contracts.py", "fleetwake/labels.py", "fleetwake/versions.py", "fleetwake/defaults.py",
 )  # fmt: skip
 
 REGISTRIES = sorted(path.parent.name for path in ROOT.glob("services/*/registry.py"))

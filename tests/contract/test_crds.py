@@ -39,8 +39,8 @@ def digests() -> dict[str, list[str]]:
     return kinds
 
 
-def schema_of(model: type[KubeObject]) -> dict[str, Any]:
-    (version,) = crd.definition(model)["spec"]["versions"]
+def schema_of(model: type[KubeObject], *, additions: bool = True) -> dict[str, Any]:
+    (version,) = crd.definition(model, additions=additions)["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]
 
 
@@ -50,7 +50,7 @@ def test_every_kind_of_the_digests_is_modelled_and_no_other() -> None:
 
 @pytest.mark.parametrize("model", [model for model in KINDS if model.KIND not in NOT_IN_DIGESTS], ids=lambda model: model.KIND)
 def test_every_field_has_the_facts_of_its_digest(model: type[KubeObject]) -> None:
-    wanted, generated = digests()[model.KIND], digest.describe(crd.definition(model))
+    wanted, generated = digests()[model.KIND], digest.describe(crd.definition(model, additions=False))
     differences = "\n".join(difflib.unified_diff(wanted, generated, "digest", "generated", n=0, lineterm=""))
     assert not differences, differences
 
@@ -139,7 +139,8 @@ def test_conditions_merge_per_type() -> None:
             assert item["properties"]["observedGeneration"]["format"] == "int64"
 
 
-def test_only_what_the_digests_name_has_a_server_side_default() -> None:
+@pytest.mark.parametrize(("additions", "wanted"), [(False, set()), (True, {"replicas", "strategy", "port"})], ids=["the digests'", "and ours"])
+def test_only_what_the_digests_name_and_admission_adds_has_a_server_side_default(additions: bool, wanted: set[str]) -> None:
     found: set[str] = set()
 
     def collect(schema: dict[str, Any], path: str) -> None:
@@ -151,6 +152,6 @@ def test_only_what_the_digests_name_has_a_server_side_default() -> None:
             collect(schema["items"], path)
 
     for model in KINDS:
-        collect(schema_of(model), model.KIND)
+        collect(schema_of(model, additions=additions), model.KIND)
     # name and optional are defaults inside Kubernetes' own shapes (EnvVarSource, LocalObjectReference)
-    assert found == {"reason", "name", "optional"}
+    assert found == {"reason", "name", "optional"} | wanted

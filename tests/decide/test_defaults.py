@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from fleetwake import defaults
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
-from services.reconcilers.kinds import defaults
 from tests.decide.workers_world import CLUSTER, OWN, deployment, machine_template
 
 MIN, MAX = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size", "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size"

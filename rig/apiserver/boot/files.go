@@ -20,7 +20,7 @@ const (
 
 // services are the parts of fleetwake that speak to the API, each under an account of its own: the audit log tells them apart, and the
 // rig gives each what an installation lets it do (deploy/k8s).
-var services = []string{"watcher", "reconcilers", "remediation", "autoscaler-bridge", "dev-infrastructure", "prepare"}
+var services = []string{"watcher", "reconcilers", "remediation", "autoscaler-bridge", "dev-infrastructure", "admission", "prepare"}
 
 // controllers of this process act under the accounts that kube-controller-manager gives them, so that RBAC's bootstrap policy
 // covers them and the audit log names them as in a real control plane.

@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, Field
 from schemas.api.core.v1beta2.shared import ConditionsDeprecatedStatus
 from schemas.api.meta import Conditions, Frozen, KubeObject, LabelSelector
 from schemas.api.scalars import Positive, Text63, Text253, Text256
-from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, condition_column
+from schemas.cel import IMMUTABLE, SELECTOR_NOT_EMPTY
+from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Addition, Column, condition_column
 
 GROUP = "addons.cluster.x-k8s.io"
 VERSION = "v1beta2"
@@ -29,11 +30,11 @@ class ResourceRef(Frozen):
 class ClusterResourceSetSpec(Frozen):
     """What is applied to which Clusters."""
 
-    cluster_selector: LabelSelector
+    cluster_selector: Annotated[LabelSelector, SELECTOR_NOT_EMPTY, IMMUTABLE]
     """Labels that select the Clusters; immutable."""
     resources: Annotated[tuple[ResourceRef, ...], Field(min_length=1, max_length=100), ATOMIC]
     """Objects that hold the manifests."""
-    strategy: ClusterResourceSetStrategy | None = None
+    strategy: Annotated[ClusterResourceSetStrategy | None, Addition("default", "ApplyOnce"), IMMUTABLE] = None
     """Apply once, or again after every change; ApplyOnce by default."""
 
 
@@ -94,7 +95,7 @@ class ClusterResourceSetBindingSpec(Frozen):
 
     bindings: Annotated[tuple[ResourceSetBinding, ...], Field(max_length=100), ATOMIC] = ()
     """ClusterResourceSets that select the Cluster."""
-    cluster_name: Text63
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster; immutable."""
 
 

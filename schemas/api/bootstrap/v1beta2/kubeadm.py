@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from schemas.api.meta import Frozen
 from schemas.api.scalars import NonNegative, Positive, Quantity, Text39, Text253, Text256, Text512, Text1024, Text51200
+from schemas.cel import CERTIFICATES_WITHIN_CA, IMAGE_TAG, exclusive
 from schemas.markers import ATOMIC, BYTE, ListMap, Rule, ServerDefault
 
 _UNIQUE_NAMES = "self.all(x, self.exists_one(y, x.name == y.name))"
@@ -162,7 +163,7 @@ class DNS(Frozen):
 
     image_repository: Text512 | None = None
     """Registry of the image."""
-    image_tag: Text256 | None = None
+    image_tag: Annotated[Text256, IMAGE_TAG] | None = None
     """Tag of the image."""
 
 
@@ -173,7 +174,7 @@ class LocalEtcd(Frozen):
 
     image_repository: Text512 | None = None
     """Registry of the image."""
-    image_tag: Text256 | None = None
+    image_tag: Annotated[Text256, IMAGE_TAG] | None = None
     """Tag of the image."""
     data_dir: Text512 | None = None
     """Directory of the data; /var/lib/etcd by default."""
@@ -204,6 +205,7 @@ class Etcd(Frozen):
     """Which etcd the cluster uses; local unless external is set."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("local", "external"),)
 
     local: LocalEtcd = LocalEtcd()
     """An etcd that runs beside the API server."""
@@ -215,6 +217,7 @@ class ClusterConfiguration(Frozen):
     """What holds for the whole cluster (kubeadm ClusterConfiguration)."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (CERTIFICATES_WITHIN_CA,)
 
     etcd: Etcd = Etcd()
     """Which etcd the cluster uses."""
@@ -244,6 +247,8 @@ class ClusterConfiguration(Frozen):
 
 class BootstrapToken(Frozen):
     """A token with which Nodes join."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("ttlSeconds", "expires"),)
 
     # the bound is the API server's to check: in caches and records a longer hash stands for the token
     token: Annotated[str, Field(min_length=1, json_schema_extra={"maxLength": 23})]
@@ -421,6 +426,7 @@ class KubeConfigUser(Frozen):
     """The user of a discovery kubeconfig; one of the two."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("authProvider", "exec"),)
 
     auth_provider: KubeConfigAuthProvider | None = None
     """An authentication plugin built into clients."""

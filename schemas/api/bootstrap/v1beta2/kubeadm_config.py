@@ -10,6 +10,7 @@ from schemas.api.bootstrap.v1beta2.kubeadm import ClusterConfiguration, InitConf
 from schemas.api.core.v1beta2.shared import DeprecatedConditions, TemplateMetadata
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import Positive, Text16, Text36, Text128, Text253, Text256, Text512, Text2048, Text10240, Text32768
+from schemas.cel import IGNITION_RULES, added, exclusive
 from schemas.markers import AGE, ATOMIC, CLUSTER_LABEL_COLUMN, INT64, OPTIONAL, PAUSED, Column, Rule
 
 GROUP = "bootstrap.cluster.x-k8s.io"
@@ -38,6 +39,8 @@ class FileSource(Frozen):
 class File(Frozen):
     """A file to write on the host."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("content", "contentFrom"),)
+
     path: Text512
     """Path of the file."""
     owner: Text256 | None = None
@@ -65,6 +68,8 @@ class PasswdSource(Frozen):
 
 class User(Frozen):
     """A user to create on the host."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("passwd", "passwdFrom"),)
 
     name: Text256
     """Name of the user."""
@@ -128,6 +133,11 @@ class Partition(Frozen):
         Rule(
             "[has(self.layout),has(self.diskLayout)].filter(x,x==true).size() == 1",
             "exactly one of the fields in [layout diskLayout] must be set",
+        ),
+        added(
+            "!has(self.diskLayout) || self.diskLayout.map(x, x.percentage).sum() <= 100",
+            "percentages must not sum up to more than 100",
+            field_path=".diskLayout",
         ),
     )
 
@@ -197,6 +207,7 @@ class KubeadmConfigSpec(Frozen):
     """What the host does at its first boot."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = IGNITION_RULES
 
     cluster_configuration: ClusterConfiguration = ClusterConfiguration()
     """What holds for the whole cluster."""
@@ -204,7 +215,12 @@ class KubeadmConfigSpec(Frozen):
     """What `kubeadm init` does."""
     join_configuration: JoinConfiguration = JoinConfiguration()
     """What `kubeadm join` does."""
-    files: Annotated[tuple[File, ...], Field(min_length=1, max_length=200), ATOMIC] = ()
+    files: Annotated[
+        tuple[File, ...],
+        Field(min_length=1, max_length=200),
+        ATOMIC,
+        added("self.all(x, self.exists_one(y, x.path == y.path))", "paths must be unique"),
+    ] = ()
     """Files to write."""
     disk_setup: DiskSetup = DiskSetup()
     """Partitions and file systems."""

@@ -20,7 +20,8 @@ from schemas.api.core.v1beta2.shared import (
 )
 from schemas.api.meta import Conditions, Frozen, IntOrString, KubeObject
 from schemas.api.scalars import NonNegative, Positive, Text253, Text256, Text4096
-from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, PAUSED, Column, Scale, condition_column
+from schemas.cel import CONTROL_PLANE_RULES, KUBERNETES_VERSION, added
+from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, PAUSED, Addition, Column, Rule, Scale, condition_column
 
 GROUP = "controlplane.cluster.x-k8s.io"
 VERSION = "v1beta2"
@@ -66,7 +67,7 @@ class KubeadmControlPlaneRollingUpdate(Frozen):
 
     MIN_PROPERTIES: ClassVar[int] = 1
 
-    max_surge: IntOrString | None = None
+    max_surge: Annotated[IntOrString, added("self == 0 || self == 1", "must be 0 or 1")] | None = None
     """How many Machines above the desired number may exist: 0 or 1; 1 by default."""
 
 
@@ -110,9 +111,11 @@ class KubeadmControlPlaneRemediation(Frozen):
 class KubeadmControlPlaneSpec(Frozen):
     """What the control plane shall be."""
 
-    replicas: int | None = None
+    RULES: ClassVar[tuple[Rule, ...]] = CONTROL_PLANE_RULES
+
+    replicas: Annotated[int | None, Addition("default", 1), Addition("minimum", 1)] = None
     """Number of Machines; 1 by default, odd with an etcd of its own."""
-    version: Text256
+    version: Annotated[Text256, KUBERNETES_VERSION]
     """Kubernetes version of the control plane."""
     machine_template: KubeadmControlPlaneMachineTemplate
     """What the Machines look like."""

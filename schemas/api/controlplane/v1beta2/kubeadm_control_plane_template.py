@@ -14,7 +14,8 @@ from schemas.api.controlplane.v1beta2.kubeadm_control_plane import (
 )
 from schemas.api.core.v1beta2.shared import MachineNaming, MachineTaints, TemplateMetadata
 from schemas.api.meta import Frozen, KubeObject
-from schemas.markers import AGE, OPTIONAL, Column
+from schemas.cel import CERTIFICATE_RULES
+from schemas.markers import AGE, OPTIONAL, Column, Rule
 
 
 class KubeadmControlPlaneTemplateMachineTemplateSpec(Frozen):
@@ -43,6 +44,7 @@ class KubeadmControlPlaneTemplateResourceSpec(Frozen):
     """Spec of the control planes; replicas and version come from the Cluster's topology."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = CERTIFICATE_RULES
 
     machine_template: KubeadmControlPlaneTemplateMachineTemplate = KubeadmControlPlaneTemplateMachineTemplate()
     """What the Machines look like."""

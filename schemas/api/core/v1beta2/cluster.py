@@ -19,7 +19,8 @@ from schemas.api.core.v1beta2.shared import (
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import Port, Positive, Text253, Text256
-from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, condition_column
+from schemas.cel import added, permanent
+from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, Rule, condition_column
 
 ClusterPhase = Literal["Pending", "Provisioning", "Provisioned", "Deleting", "Failed", "Unknown"]
 
@@ -54,6 +55,16 @@ class ClusterSpec(Frozen):
     """What the Cluster shall be."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        added(
+            "has(self.controlPlaneRef) || has(self.infrastructureRef) || has(self.topology)",
+            "one of controlPlaneRef, infrastructureRef and topology must be set",
+            reason="FieldValueForbidden",
+        ),
+        permanent("controlPlaneRef"),
+        permanent("infrastructureRef"),
+        permanent("topology"),
+    )
 
     paused: bool | None = None
     """Whether controllers leave the Cluster and everything of it alone."""

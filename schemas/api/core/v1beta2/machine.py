@@ -19,6 +19,7 @@ from schemas.api.core.v1beta2.shared import (
 )
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import NonNegative, Positive, Subdomain, Text63, Text256, Text512
+from schemas.cel import IMMUTABLE, KUBERNETES_VERSION
 from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, condition_column
 
 MachinePhase = Literal["Pending", "Provisioning", "Provisioned", "Running", "Updating", "Deleting", "Deleted", "Failed", "Unknown"]
@@ -40,13 +41,13 @@ class MachineDeletion(NodeTimeouts):
 class MachineSpec(Frozen):
     """What the Machine shall be."""
 
-    cluster_name: Text63
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster the Machine belongs to; immutable."""
     bootstrap: Bootstrap
     """Where the bootstrap data comes from."""
     infrastructure_ref: ContractVersionedObjectReference
     """The infrastructure provider's object that stands for the host."""
-    version: Text256 | None = None
+    version: Annotated[Text256, KUBERNETES_VERSION] | None = None
     """Kubernetes version of the Node, with or without a leading v."""
     provider_id: Annotated[Text512 | None, Field(alias="providerID")] = None
     """Identity of the host at its infrastructure; equals the Node's spec.providerID."""

@@ -9,9 +9,10 @@ from pydantic import Field
 from schemas.api.core.v1beta2.machine import MachineTemplateSpec
 from schemas.api.core.v1beta2.machine_set import REPLICA_COLUMNS, MachineDeletionOrder
 from schemas.api.core.v1beta2.shared import GROUP, VERSION, DeprecatedConditions, MachineDeploymentRollout, MachineNaming, MachineVersions
-from schemas.api.meta import Conditions, Frozen, IntOrString, KubeObject, LabelSelector
-from schemas.api.scalars import Positive, Text63, Text4096
-from schemas.markers import AGE, INT64, PAUSED, Column, Scale, condition_column
+from schemas.api.meta import Conditions, Frozen, KubeObject, LabelSelector
+from schemas.api.scalars import NumberOrPercent, Positive, Text63, Text4096
+from schemas.cel import IMMUTABLE, WORKER_RULES
+from schemas.markers import AGE, INT64, PAUSED, Column, Rule, Scale, condition_column
 
 
 class MachineDeploymentDeletion(Frozen):
@@ -28,14 +29,16 @@ class MachineDeploymentRemediation(Frozen):
 
     MIN_PROPERTIES: ClassVar[int] = 1
 
-    max_in_flight: IntOrString | None = None
+    max_in_flight: NumberOrPercent | None = None
     """How many Machines, or what percentage, may be remediated at once; no limit by default."""
 
 
 class MachineDeploymentSpec(Frozen):
     """What the MachineDeployment shall hold."""
 
-    cluster_name: Text63
+    RULES: ClassVar[tuple[Rule, ...]] = WORKER_RULES
+
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster the MachineDeployment belongs to; immutable."""
     replicas: int | None = None
     """Number of Machines; 1 by default."""

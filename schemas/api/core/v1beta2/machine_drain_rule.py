@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.api.core.v1beta2.shared import GROUP, VERSION
 from schemas.api.meta import Frozen, KubeObject, LabelSelector
+from schemas.cel import added
 from schemas.markers import AGE, ATOMIC, Column, Rule
 
 _UNIQUE = "self.all(x, self.exists_one(y, x == y))"
@@ -15,6 +16,8 @@ _UNIQUE = "self.all(x, self.exists_one(y, x == y))"
 
 class MachineDrainRuleDrain(Frozen):
     """What a drain does with the Pods."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (added("self.behavior == 'Drain' || !has(self.order)", "may only be set with behavior Drain", field_path=".order"),)
 
     behavior: Literal["Drain", "Skip", "WaitCompleted"]
     """Evict the Pods, leave them, or wait until they complete."""

@@ -9,15 +9,16 @@ from pydantic import Field
 from schemas.api.core.v1beta2.shared import GROUP, VERSION, ConditionsDeprecatedStatus, HealthCheckRemediation, MachineHealthChecks
 from schemas.api.meta import Conditions, Frozen, KubeObject, LabelSelector
 from schemas.api.scalars import NonNegative, Positive, Text63, Text253
+from schemas.cel import IMMUTABLE, SELECTOR_NOT_EMPTY
 from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column
 
 
 class MachineHealthCheckSpec(Frozen):
     """Which Machines are checked, for what, and how they are remediated."""
 
-    cluster_name: Text63
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster the check belongs to; immutable."""
-    selector: LabelSelector
+    selector: Annotated[LabelSelector, SELECTOR_NOT_EMPTY]
     """Labels that select the Machines."""
     checks: MachineHealthChecks = MachineHealthChecks()
     """What makes a Machine unhealthy."""

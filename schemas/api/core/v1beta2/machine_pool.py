@@ -11,7 +11,8 @@ from schemas.api.core.v1beta2.machine_set import REPLICA_COLUMNS
 from schemas.api.core.v1beta2.shared import GROUP, VERSION, DeprecatedFailure, MachineVersions
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import Positive, Text63, Text256, Text512
-from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, Scale
+from schemas.cel import IMMUTABLE, POOL_RULES
+from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, Rule, Scale
 
 MachinePoolPhase = Literal["Pending", "Provisioning", "Provisioned", "Running", "ScalingUp", "ScalingDown", "Scaling", "Deleting", "Failed", "Unknown"]
 
@@ -40,7 +41,9 @@ class ObjectReference(Frozen):
 class MachinePoolSpec(Frozen):
     """What the MachinePool shall hold."""
 
-    cluster_name: Text63
+    RULES: ClassVar[tuple[Rule, ...]] = POOL_RULES
+
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster the MachinePool belongs to; immutable."""
     replicas: int | None = None
     """Number of Machines; 1 by default."""

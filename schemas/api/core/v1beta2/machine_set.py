@@ -10,7 +10,8 @@ from schemas.api.core.v1beta2.machine import MachineTemplateSpec
 from schemas.api.core.v1beta2.shared import GROUP, VERSION, DeprecatedFailure, MachineNaming, MachineVersions
 from schemas.api.meta import Conditions, Frozen, KubeObject, LabelSelector
 from schemas.api.scalars import Positive, Text63, Text4096
-from schemas.markers import AGE, INT64, PAUSED, Column, Scale
+from schemas.cel import IMMUTABLE, WORKER_RULES
+from schemas.markers import AGE, INT64, PAUSED, Column, Rule, Scale
 
 MachineDeletionOrder = Literal["Random", "Newest", "Oldest"]
 
@@ -35,7 +36,9 @@ class MachineSetDeletion(Frozen):
 class MachineSetSpec(Frozen):
     """What the MachineSet shall hold."""
 
-    cluster_name: Text63
+    RULES: ClassVar[tuple[Rule, ...]] = WORKER_RULES
+
+    cluster_name: Annotated[Text63, IMMUTABLE]
     """Name of the Cluster the MachineSet belongs to; immutable."""
     replicas: int | None = None
     """Number of Machines; 1 by default."""

@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
-from schemas.api.meta import Frozen, IntOrString, LegacyCondition
+from schemas.api.meta import Frozen, LegacyCondition
 from schemas.api.scalars import (
     RANGE_PATTERN,
     ConditionType,
     GroupVersion,
     KindName,
     NonNegative,
+    NumberOrPercent,
     Port,
     Positive,
     Subdomain,
@@ -23,6 +24,7 @@ from schemas.api.scalars import (
     Text512,
     Text10240,
 )
+from schemas.cel import NAMED_AT_RANDOM, added
 from schemas.markers import ATOMIC, ListMap, Rule
 
 GROUP = "cluster.x-k8s.io"
@@ -118,10 +120,18 @@ ReadinessGates = Annotated[tuple[ReadinessGate, ...], Field(min_length=1, max_le
 AvailabilityGates = Annotated[tuple[AvailabilityGate, ...], Field(min_length=1, max_length=32), ListMap(("conditionType",))]
 
 
+_RESERVED = "must not be a taint that Kubernetes or Cluster API sets itself"
+
+
 class MachineTaint(Frozen):
     """A taint that a Machine's Node gets."""
 
-    key: TaintKey
+    key: Annotated[
+        TaintKey,
+        added("!(self in ['node.cluster.x-k8s.io/uninitialized', 'node.cluster.x-k8s.io/outdated-revision'])", _RESERVED),
+        added("self == 'node.kubernetes.io/out-of-service' || !self.startsWith('node.kubernetes.io/')", _RESERVED),
+        added("!self.startsWith('node.cloudprovider.kubernetes.io/')", _RESERVED),
+    ]
     """Key of the taint."""
     value: TaintValue | None = None
     """Value of the taint."""
@@ -161,7 +171,7 @@ class MachineNaming(Frozen):
 
     MIN_PROPERTIES: ClassVar[int] = 1
 
-    template: Text256 | None = None
+    template: Annotated[Text256, NAMED_AT_RANDOM] | None = None
     """Go template of the name, over .cluster.name, the owner's name and .random."""
 
 
@@ -210,7 +220,7 @@ class MachineHealthChecks(Frozen):
 
     MIN_PROPERTIES: ClassVar[int] = 1
 
-    node_startup_timeout_seconds: NonNegative | None = None
+    node_startup_timeout_seconds: Annotated[NonNegative, added("self == 0 || self >= 30", "must be 0, which turns it off, or at least 30")] | None = None
     """How long a Machine may take to get its Node; 0 turns the check off, unset means 10 minutes."""
     unhealthy_node_conditions: Annotated[tuple[UnhealthyNodeCondition, ...], Field(min_length=1, max_length=100), ATOMIC] = ()
     """Node conditions, any of which makes the Machine unhealthy."""
@@ -223,7 +233,7 @@ class RemediationTriggerIf(Frozen):
 
     MIN_PROPERTIES: ClassVar[int] = 1
 
-    unhealthy_less_than_or_equal_to: IntOrString | None = None
+    unhealthy_less_than_or_equal_to: NumberOrPercent | None = None
     """Remediate only while at most this many Machines, or this percentage, are unhealthy."""
     unhealthy_in_range: Annotated[str, Field(min_length=1, max_length=32, pattern=RANGE_PATTERN)] | None = None
     """Remediate only while the number of unhealthy Machines is in this range, as in "[3-5]"."""
@@ -243,7 +253,7 @@ class HealthCheckRemediation(Frozen):
 class MachineDeploymentHealthCheckRemediation(HealthCheckRemediation):
     """When and how unhealthy Machines of a MachineDeployment are remediated."""
 
-    max_in_flight: IntOrString | None = None
+    max_in_flight: NumberOrPercent | None = None
     """How many Machines, or what percentage, may be remediated at once."""
 
 
@@ -251,10 +261,16 @@ class RollingUpdate(Frozen):
     """Bounds of a rolling update."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        added(
+            "!(has(self.maxSurge) && self.maxSurge == 0 && (!has(self.maxUnavailable) || self.maxUnavailable == 0))",
+            "maxUnavailable and maxSurge cannot both be 0",
+        ),
+    )
 
-    max_unavailable: IntOrString | None = None
+    max_unavailable: NumberOrPercent | None = None
     """How many Machines below the desired number may be unavailable, as a number or percentage; 0 by default."""
-    max_surge: IntOrString | None = None
+    max_surge: NumberOrPercent | None = None
     """How many Machines above the desired number may exist, as a number or percentage; 1 by default."""
 
 

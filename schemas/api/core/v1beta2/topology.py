@@ -19,6 +19,7 @@ from schemas.api.core.v1beta2.shared import (
 )
 from schemas.api.meta import Frozen
 from schemas.api.scalars import Label, NonNegative, Subdomain, Text256, TopologyName
+from schemas.cel import KUBERNETES_VERSION
 from schemas.markers import ATOMIC, ListMap
 
 
@@ -193,7 +194,7 @@ class Topology(Frozen):
 
     class_ref: ClusterClassRef
     """The ClusterClass the Cluster is made from."""
-    version: Text256
+    version: Annotated[Text256, KUBERNETES_VERSION]
     """Kubernetes version of the Cluster."""
     control_plane: ControlPlaneTopology = ControlPlaneTopology()
     """The control plane."""

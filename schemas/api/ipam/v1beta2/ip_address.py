@@ -9,6 +9,7 @@ from pydantic import Field
 from schemas.api.core.v1beta2.shared import ConditionsDeprecatedStatus
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import KindName, Subdomain, Text39, Text63
+from schemas.cel import IMMUTABLE
 from schemas.markers import AGE, Column
 
 GROUP = "ipam.cluster.x-k8s.io"
@@ -60,7 +61,7 @@ class IPAddress(KubeObject):
     STATUS_SUBRESOURCE: ClassVar[bool] = False
     PRINT_COLUMNS: ClassVar[tuple[Column, ...]] = (Column("Address", ".spec.address"), *_POOL_COLUMNS, AGE)
 
-    spec: IPAddressSpec
+    spec: Annotated[IPAddressSpec, IMMUTABLE]
     """The address and where it comes from."""
 
 
@@ -102,7 +103,7 @@ class IPAddressClaim(KubeObject):
     PLURAL: ClassVar[str] = "ipaddressclaims"
     PRINT_COLUMNS: ClassVar[tuple[Column, ...]] = (*_POOL_COLUMNS, AGE)
 
-    spec: IPAddressClaimSpec
+    spec: Annotated[IPAddressClaimSpec, IMMUTABLE]
     """Which pool an address is wanted from."""
     status: IPAddressClaimStatus = IPAddressClaimStatus()
     """What became of the claim."""

@@ -10,7 +10,8 @@ from pydantic import Field
 from schemas.api.core.v1beta2.shared import ConditionsDeprecatedStatus
 from schemas.api.meta import Conditions, Frozen, KubeObject, LabelSelector
 from schemas.api.scalars import Positive, Text63, Text256, Text512, Text51200
-from schemas.markers import AGE, BYTE, PAUSED, Column, ListMap, condition_column
+from schemas.cel import added
+from schemas.markers import AGE, BYTE, PAUSED, Addition, Column, ListMap, Rule, condition_column
 
 GROUP = "runtime.cluster.x-k8s.io"
 VERSION = "v1beta2"
@@ -25,7 +26,7 @@ class ServiceReference(Frozen):
     """Name of the Service."""
     path: Text512 | None = None
     """Path put before that of every call."""
-    port: int | None = None
+    port: Annotated[int | None, Addition("default", 443)] = None
     """Port; 443 by default."""
 
 
@@ -33,8 +34,11 @@ class ClientConfig(Frozen):
     """How the server is reached; url or service."""
 
     MIN_PROPERTIES: ClassVar[int] = 1
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        added("has(self.url) != has(self.service)", "exactly one of url and service must be set", reason="FieldValueRequired"),
+    )
 
-    url: Text512 | None = None
+    url: Annotated[Text512, added("self.startsWith('https://')", "must begin with https://")] | None = None
     """URL of the server; https."""
     service: ServiceReference | None = None
     """Service of the server."""

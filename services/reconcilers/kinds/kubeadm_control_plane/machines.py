@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fleetwake import labels, names
+from fleetwake import defaults, labels, names
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, api_version_of, key_of, metadata_patch, owner_reference, owner_wire, owners_with, pruned, target, wire
 from fleetwake.plan import Apply, Create, Patch, Step, SyncMetadata, Together, UidOf
@@ -19,7 +19,6 @@ from schemas.api.core.v1beta2 import Machine
 from schemas.api.core.v1beta2.shared import ReadinessGate
 from schemas.api.meta import ObjectMeta
 from schemas.keys import ObjectKey
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kinds.cloning import Clone, clone, inner_template, made_kind
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 from services.reconcilers.kubeadm.versions import known_release, needs_kubelet_local_mode_gate

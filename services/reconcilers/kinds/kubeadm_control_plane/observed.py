@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fleetwake import labels
+from fleetwake import defaults, labels
 from fleetwake.kind import External, Failure, View, Workload
 from fleetwake.patches import wire
 from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.keys import ClusterKey, GroupKind
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kubeadm.secrets import Purpose, certificate_files, secret_key
 
 SECRET = GroupKind("", "Secret")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetwake import defaults
 from fleetwake.kind import External, Failure, View
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.keys import ClusterKey, ObjectKey
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.machine_set.observe import controlled_by, referenced
 

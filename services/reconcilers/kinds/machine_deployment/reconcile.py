@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import cast
 
-from fleetwake import labels
+from fleetwake import defaults, labels
 from fleetwake.conditions import TRUE
 from fleetwake.patches import MetadataChange, api_version_of, key_of, metadata_patch, owner_reference, owners_with, target, without_finalizer
 from fleetwake.plan import Delete, Patch, Plan, Step, soonest
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kinds.machine_deployment import revision
 from services.reconcilers.kinds.machine_deployment.observe import Observed
 from services.reconcilers.kinds.machine_deployment.planner import Bounds, Counts, Intent, Strategy, plan, plan_paused, rolling_bounds

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fleetwake import labels
+from fleetwake import defaults, labels
 from fleetwake.kind import External, Failure, View
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
@@ -15,7 +15,6 @@ from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 from schemas.api.meta import KubeObject
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kinds.machine_set import members
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fleetwake import labels
+from fleetwake import defaults, labels
 from fleetwake.conditions import TRUE
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with, target, without_finalizer
@@ -15,7 +15,6 @@ from fleetwake.plan import Patch, Plan, Step, soonest
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.keys import GroupKind
-from services.reconcilers.kinds import defaults
 from services.reconcilers.kinds.machine_set import machine, members, preflight
 from services.reconcilers.kinds.machine_set.observe import Observed
 from services.reconcilers.kinds.machine_set.remediate import remediate

@@ -1,4 +1,4 @@
-"""What an admission webhook fills in, for objects that came in without one: the effective object, and what of it must be stored.
+"""What admission fills in: the webhooks' own work, and the effective object of one that came in without them, with what of it must be stored.
 
 Decisions read the effective object, so that they never meet an empty selector or an absent number; other programs (kubectl scale, the
 autoscaler, clusterctl) read the stored one, so replicas, selector and the labels they need are patched in.
@@ -13,13 +13,18 @@ from typing import Any
 
 from fleetwake import labels, names
 from fleetwake.patches import wire
+from schemas.api.controlplane.v1beta2.kubeadm_control_plane import KubeadmControlPlane, KubeadmControlPlaneRolloutStrategy
+from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine, MachineSpec, MachineTemplateSpec
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
+from schemas.api.core.v1beta2.machine_health_check import MachineHealthCheck
+from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.api.core.v1beta2.shared import RolloutStrategy
 from schemas.api.meta import LabelSelector
 
 NODE_DELETION_TIMEOUT_SECONDS = 10
+NODE_STARTUP_TIMEOUT_SECONDS = 600
 
 
 def replicas(stored: int | None, annotations: Mapping[str, str], old: int | None) -> int:
@@ -81,6 +86,43 @@ def machine_deployment(obj: MachineDeployment) -> MachineDeployment:
         strategy = strategy.model_copy(update={"rolling_update": strategy.rolling_update.model_copy(update=bounds)})
     update = {**_selected(obj, own), "rollout": obj.spec.rollout.model_copy(update={"strategy": strategy})}
     return obj.model_copy(update={"spec": obj.spec.model_copy(update=update)})
+
+
+def machine_pool(obj: MachinePool) -> MachinePool:
+    """The effective MachinePool: replicas, version with v, node deletion timeout."""
+    spec = node_deletion_timeout(obj.spec.template.spec)
+    if spec.version:
+        spec = spec.model_copy(update={"version": version(spec.version)})
+    amount = replicas(obj.spec.replicas, obj.metadata.annotations, obj.status.replicas)
+    update = {"replicas": amount, "template": obj.spec.template.model_copy(update={"spec": spec})}
+    return obj.model_copy(update={"spec": obj.spec.model_copy(update=update)})
+
+
+def machine_health_check(obj: MachineHealthCheck) -> MachineHealthCheck:
+    """The effective MachineHealthCheck: how long a Machine may take to get its Node."""
+    checks = obj.spec.checks
+    if checks.node_startup_timeout_seconds is not None:
+        return obj
+    checks = checks.model_copy(update={"node_startup_timeout_seconds": NODE_STARTUP_TIMEOUT_SECONDS})
+    return obj.model_copy(update={"spec": obj.spec.model_copy(update={"checks": checks})})
+
+
+def kubeadm_control_plane(obj: KubeadmControlPlane) -> KubeadmControlPlane:
+    """The effective KubeadmControlPlane: version with v, rollout strategy. Its replicas are the definition's default."""
+    strategy = obj.spec.rollout.strategy or KubeadmControlPlaneRolloutStrategy(type="RollingUpdate")
+    if strategy.rolling_update.max_surge is None:
+        strategy = strategy.model_copy(update={"rolling_update": strategy.rolling_update.model_copy(update={"max_surge": 1})})
+    update = {"version": version(obj.spec.version), "rollout": obj.spec.rollout.model_copy(update={"strategy": strategy})}
+    return obj.model_copy(update={"spec": obj.spec.model_copy(update=update)})
+
+
+def cluster(obj: Cluster) -> Cluster:
+    """The effective Cluster: the topology's version with v."""
+    topology = obj.spec.topology
+    if topology is None:
+        return obj
+    topology = topology.model_copy(update={"version": version(topology.version)})
+    return obj.model_copy(update={"spec": obj.spec.model_copy(update={"topology": topology})})
 
 
 def _selected(obj: MachineSet | MachineDeployment, own: Mapping[str, str]) -> dict[str, Any]:
