@@ -42,6 +42,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Development provider", "dev_host"),
     ("Display", "process_title"),
     ("Audit trail", "trail_database"),
+    ("Admission", "webhook_bind"),
 )
 """Headings of the settings' list, each with the first field below it, in the order of the fields."""
 
@@ -145,6 +146,18 @@ class Settings(BaseModel):
     """File with the password of the audit trail's PostgreSQL user; empty: none."""
     trail_partitions: str = Field(default="", pattern=r"^(\d+(-\d+)?(,\d+(-\d+)?)*)?$")
     """Partitions of results that this consumer of the audit trail reads, such as 0-11,20; empty: all. No two of one database may share any."""
+    webhook_bind: str = "0.0.0.0"
+    """Address that the admission webhooks listen on."""
+    webhook_port: int = Field(default=9443, ge=0, le=65535)
+    """Port of the same; 0 picks a free one."""
+    webhook_url: str = Field(default="", pattern=r"^(https://[^/]+)?$")
+    """https://<host>:<port> by which API servers outside the cluster reach the webhooks; empty: by the Service."""
+    webhook_service: str = Field(default="fleetwake-admission", min_length=1)
+    """Service, in the system namespace, by which the API server reaches the webhooks; also the name of their configurations and of their CA's Secret."""
+    webhook_certificate_file: str = ""
+    """File with the webhooks' certificate (PEM), which somebody else renews and tells the API server of; empty: one signed by our own CA."""
+    webhook_key_file: str = ""
+    """File with the private key (PEM, not encrypted) of that certificate. Both are read again when they change."""
 
     @property
     def topics(self) -> Topics:
@@ -169,6 +182,11 @@ class Settings(BaseModel):
         """How spans leave."""
         tls = TlsFiles(f"{ENV_PREFIX}OTLP", self.otlp_ca_file, self.otlp_certificate_file, self.otlp_key_file)
         return Otlp(self.otlp_endpoint, self.otlp_headers_file, tls)
+
+    @property
+    def webhook_files(self) -> TlsFiles:
+        """The webhooks' certificate where somebody else renews it."""
+        return TlsFiles(f"{ENV_PREFIX}WEBHOOK", "", self.webhook_certificate_file, self.webhook_key_file)
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -196,6 +214,6 @@ class Settings(BaseModel):
         except ValidationError as error:
             found = "; ".join(f"{ENV_PREFIX}{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors(include_input=False))
             raise SettingsError(found, operation="settings") from error
-        for connection in (settings.kafka, settings.redis, settings.otlp):
+        for connection in (settings.kafka, settings.redis, settings.otlp, settings.webhook_files):
             connection.check()
         return settings

@@ -103,11 +103,17 @@ def tools(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...",
 
 @app.command()
 def manifests(check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is not what the chart says.")] = False) -> None:
-    """Write deploy/k8s/base, deploy/k8s/components and docs/security/rbac.md from the chart."""
+    """Write deploy/k8s/base, deploy/k8s/components and docs/security/rbac.md from the chart, and the chart's webhook configurations from the rules."""
     from fleetwake.rig.access import MANIFESTS
     from fleetwake.rig.access_page import PAGE, rendered_page
     from fleetwake.rig.kustomizations import generated_files, rendered_files
+    from services.admission.page import CHART_FILE, chart_text
 
+    webhooks = MANIFESTS / CHART_FILE
+    if not webhooks.is_file() or webhooks.read_text() != chart_text():
+        if check:
+            _fail(RigError(f"{webhooks} is not what the rules say: run `make deploy`"))
+        webhooks.write_text(chart_text())
     try:
         wanted = rendered_files()
     except RigError as error:

@@ -68,6 +68,19 @@ def reconcile() -> None:
 
 
 @app.command()
+def admit() -> None:
+    """Answer the API server's admission webhooks: defaults and validation of Cluster API's kinds."""
+    from fleetwake.cli.logs import configure
+    from fleetwake.settings import Settings
+    from services.admission.app import main
+
+    with looking("admit"):
+        chosen = Settings.from_env()
+        configure(chosen, "admission")
+        raise typer.Exit(main(chosen))
+
+
+@app.command()
 def dev_infrastructure() -> None:
     """Run the development infrastructure provider: DevClusters and DevMachines with emulated workload clusters."""
     from fleetwake.cli.logs import configure

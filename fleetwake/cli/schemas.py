@@ -22,18 +22,18 @@ ESTABLISH_LIMIT = timedelta(seconds=60)
 SERVED_RETRY_SECONDS = 0.1
 FAILED = 1
 TOPICS_PAGE = "../../docs/topics.md"
+ADMISSION_PAGE = "../../docs/admission.md"
 """Beside the packages in a checkout only; an installation has no docs."""
 
 
 @app.command()
 def generate(check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is not what the models say.")] = False) -> None:
-    """Write what is made from the models: schemas/generated (CRDs, JSON Schemas of the records, the AsyncAPI document) and docs/topics.md."""
+    """Write what is made from the models: schemas/generated (CRDs, JSON Schemas of the records, the AsyncAPI document) docs/topics.md and docs/admission.md."""
     directory = generated_directory()
-    wanted = rendered_files() | ({TOPICS_PAGE: topics_page()} if (directory / TOPICS_PAGE).parent.is_dir() else {})
+    wanted = rendered_files() | (pages() if (directory / TOPICS_PAGE).parent.is_dir() else {})
     found = [*directory.glob("crds/*.yaml"), *directory.glob("json/*.json"), *directory.glob("asyncapi.json")]
     present = {str(path.relative_to(directory)): path.read_text() for path in found}
-    if TOPICS_PAGE in wanted and (directory / TOPICS_PAGE).exists():
-        present[TOPICS_PAGE] = (directory / TOPICS_PAGE).read_text()
+    present |= {page: (directory / page).read_text() for page in (TOPICS_PAGE, ADMISSION_PAGE) if page in wanted and (directory / page).exists()}
     changed = sorted(name for name, text in wanted.items() if present.get(name) != text)
     left_over = sorted(set(present) - set(wanted))
     if check:
@@ -66,11 +66,12 @@ def apply(
     typer.echo(f"{len(names)} CustomResourceDefinitions established")
 
 
-def topics_page() -> str:
-    """The text of docs/topics.md."""
+def pages() -> dict[str, str]:
+    """The texts of docs/topics.md and docs/admission.md."""
     from schemas import topics_page
+    from services.admission import page
 
-    return topics_page.rendered()
+    return {TOPICS_PAGE: topics_page.rendered(), ADMISSION_PAGE: page.rendered()}
 
 
 def generated_directory() -> Path:

@@ -17,14 +17,20 @@ FAILED = 1
 
 @app.command()
 def keys() -> None:
-    """Make the keys of the hashes that stand for secret values in Kafka, Redis and traces, and of the seals of results."""
+    """Make the keys of the hashes that stand for secret values in Kafka, Redis and traces, of the seals of results, and the CA of the admission webhooks."""
+    from datetime import UTC, datetime
+
     from fleetwake.kube.redaction import REDACTION_SECRET, redaction_key
     from fleetwake.kube.sealing import SEALING_SECRET, sealing_key
+    from fleetwake.settings import Settings
+    from services.admission.certificates import ensure_authority
 
     async def make(client: ApiClient, namespace: str) -> str:
         await redaction_key(client, namespace, create=True)
         await sealing_key(client, namespace, create=True)
-        return f"Secrets {namespace}/{REDACTION_SECRET} and {namespace}/{SEALING_SECRET} hold the keys"
+        authority = Settings.from_env().webhook_service
+        await ensure_authority(client, namespace, authority, now=datetime.now(UTC))
+        return f"Secrets {REDACTION_SECRET}, {SEALING_SECRET} and {authority} of {namespace} hold the keys"
 
     _run(make)
 

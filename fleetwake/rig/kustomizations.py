@@ -40,6 +40,7 @@ COMPONENTS: Mapping[str, Component] = {
     "strimzi": Component({"kafka.strimzi.enabled": "true"}),
     "keda": Component({"keda.enabled": "true"}),
     "keda-tls": Component({"keda.tls": "true"}, needs=("strimzi", "keda")),
+    "cert-manager": Component({"services.admission.webhooks.certificates": "cert-manager"}),
     "pod-monitors": Component({"podMonitors.enabled": "true"}),
 }
 

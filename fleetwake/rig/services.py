@@ -12,6 +12,7 @@ from fleetwake.rig.records import Endpoints, HttpProbe, Process
 from fleetwake.settings import ENV_PREFIX, Settings
 
 START_LIMIT_S = 90.0
+LOCALHOST = "127.0.0.1"
 FIRST_PORT = "FLEETWAKE_DEV_PORT_FIRST"
 STOP_LIMIT_S = 15.0
 
@@ -27,6 +28,7 @@ class Service:
 
 WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
+ADMISSION = Service("admission", "admit", "admission")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
@@ -50,8 +52,8 @@ def client_env(endpoints: Endpoints, identity: str, account: str | None = None) 
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one development provider."""
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (DEV_INFRASTRUCTURE, 0)]
+    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one of admission, one development provider."""
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (ADMISSION, 0), (DEV_INFRASTRUCTURE, 0)]
     ports = free_ports(len(instances))
     return tuple(_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
 
@@ -69,6 +71,12 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         "FLEETWAKE_CONFIG_DIR": str(config),
         "FLEETWAKE_DATA_DIR": str(data),
     }
+    ports = {"web": port}
+    if service is ADMISSION:
+        (ports["webhook"],) = free_ports(1)
+        env |= {"FLEETWAKE_WEBHOOK_BIND": LOCALHOST, "FLEETWAKE_WEBHOOK_PORT": str(ports["webhook"])}
+        # it runs beside the API server, not in a cluster: no Service leads to it
+        env["FLEETWAKE_WEBHOOK_URL"] = f"https://{LOCALHOST}:{ports['webhook']}"
     if service is DEV_INFRASTRUCTURE and FIRST_PORT not in os.environ:
         env[FIRST_PORT] = str(first_emulated_port())
     return Process(
@@ -76,7 +84,7 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         role="service",
         cmd=(fleetwake_command(), service.command),
         env={**client_env(endpoints, service.name, service.account), **env},
-        ports={"web": port},
+        ports=ports,
         log=str(folder / "logs" / f"{instance}.log"),
         probe=HttpProbe(url=f"http://127.0.0.1:{port}/readyz"),
         start_limit_s=START_LIMIT_S,

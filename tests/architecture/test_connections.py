@@ -27,8 +27,10 @@ ARGUMENTS = frozenset(
         "broker_credentials",
     }
 )
-OF_KUBERNETES = frozenset({"fleetwake/kube/etcd.py", "fleetwake/sim/etcd.py", "services/dev_infrastructure/emulation/serving.py"})
-"""Kubernetes APIs and etcd, whose certificates come from Secrets."""
+OF_KUBERNETES = frozenset(
+    {"fleetwake/kube/etcd.py", "fleetwake/sim/etcd.py", "services/dev_infrastructure/emulation/serving.py", "services/admission/certificates.py"}
+)
+"""Kubernetes APIs, webhooks and etcd, whose certificates come from Secrets."""
 TLS = frozenset({"SSLContext", "ssl_context"})
 PATHS = sources("fleetwake", "schemas", "services", "bench")
 

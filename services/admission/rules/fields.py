@@ -13,6 +13,7 @@ from fleetwake import names, versions
 from schemas.api.core.v1beta2.shared import MachineNaming, TemplateMetadata
 from schemas.api.meta import LabelSelector
 from schemas.api.scalars import LABEL_VALUE_PATTERN, SUBDOMAIN_PATTERN, TAINT_KEY_PATTERN
+from services.admission.rules.changes import changed, dotted
 from services.admission.rules.rule import Violation, forbidden
 
 LABEL_LENGTH_MAX = 63
@@ -37,7 +38,7 @@ def is_label_key(text: str) -> bool:
 def label_name(path: str, name: str) -> Iterator[Violation]:
     """A name that becomes the value of labels."""
     if not is_label_value(name):
-        yield Violation(path, f"must be a valid label value: at most {LABEL_LENGTH_MAX} letters, digits, '-', '_' and '.', beginning and ending with one of the first")
+        yield Violation(path, f"must be a valid label value: at most {LABEL_LENGTH_MAX} letters, digits, '-', '_' and '.', no sign first or last")
 
 
 def selector(path: str, chosen: LabelSelector) -> Iterator[Violation]:
@@ -87,9 +88,7 @@ def naming(path: str, chosen: MachineNaming, owner: str) -> Iterator[Violation]:
 
 
 def template_immutable(path: tuple[str, ...], old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Violation]:
-    """A part that never changes once it is there: every field that would, by its path."""
-    from services.admission.rules.changes import changed, dotted
-
+    """A part of a template that never changes once it is there: every field that would, by its path."""
     before, after = _at(old, path), _at(new, path)
     for place in changed(before, after, path):
         yield forbidden(dotted(place), "field is immutable; make a new object and refer to that")

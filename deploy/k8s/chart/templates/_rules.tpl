@@ -1,7 +1,8 @@
 {{/* The rules of access/rbac.yaml as RBAC has them: dict root, entries. */}}
 {{- define "fleetwake.rules" -}}
+{{- $certificates := .root.Values.services.admission.webhooks.certificates }}
 {{- range .entries }}
-{{- if or (not .admission) $.root.Values.rbac.enforcedOwnerReferences }}
+{{- if and (or (not .admission) $.root.Values.rbac.enforcedOwnerReferences) (or (not .certificates) (eq .certificates $certificates)) }}
 - apiGroups: {{ toJson .groups }}
   resources: {{ toJson .resources }}
   {{- with .names }}

@@ -1,0 +1,83 @@
+"""Admission as a process: webhooks over HTTPS, health and metrics beside them, the certificate kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+
+import setproctitle
+import uvloop
+
+from fleetwake.errors import FleetwakeError
+from fleetwake.exposition import RequestCounter
+from fleetwake.kube.client import ApiClient
+from fleetwake.kube.config import load
+from fleetwake.settings import Settings
+from fleetwake.stream.web import HealthServer
+from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, keep
+from services.admission.configurations import Address
+from services.admission.metrics import AdmissionMetrics
+from services.admission.registration import Registration
+from services.admission.server import serve
+
+SERVICE = "admission"
+log = logging.getLogger("services.admission")
+
+
+async def run(settings: Settings) -> None:
+    """Answer until cancelled. The configurations stay when this ends: what must not be stored is refused meanwhile, not stored.
+
+    Raises:
+        FleetwakeError: the API server's configuration, or a certificate's file, cannot be used.
+        OSError: an address is taken.
+    """
+    metrics = AdmissionMetrics()
+    serving = Serving(metrics)
+    ready = asyncio.Event()
+    web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if ready.is_set() else "no certificate yet", lambda: "")
+    await web.start()
+    try:
+        if settings.webhook_certificate_file:
+            # nothing is asked of the API server, so no account is needed
+            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, ready)
+            return
+        config = await asyncio.to_thread(load, settings.kubeconfig)
+        async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
+            address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url)
+            own = OwnCertificates(client, address, serving, Registration(client, address))
+            await _answer(settings, own, serving, metrics, ready)
+    finally:
+        await web.stop()
+
+
+async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, ready: asyncio.Event) -> None:
+    # listening before the API server is told, so that it never asks in vain
+    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics) as (host, port):
+        log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
+        await keep(certificates, ready)
+
+
+async def _until_told(settings: Settings) -> None:
+    task = asyncio.ensure_future(run(settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")
+
+
+def main(settings: Settings) -> int:
+    """Run admission as this process; returns the exit code."""
+    if settings.process_title:
+        setproctitle.setproctitle(SERVICE)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_told(settings))
+    except FleetwakeError as error:
+        log.critical("%s", error, exc_info=error)
+        return 1
+    return 0

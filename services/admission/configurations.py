@@ -1,0 +1,98 @@
+"""The two webhook configurations: what the API server asks about, and what it does when nobody answers. Pure.
+
+An update is asked about only when it could break a rule: writes of status and scale never (they are other resources; ``replicas`` is the definition's own
+rule), of labels, finalizers and owners alone never, of an object that is going never. So a fleet whose admission is down goes on reporting, and ends.
+Source: contracts.md §11; Kubernetes "Dynamic Admission Control" (matchConditions, 1.30 and later).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.admission.catalog import MUTATING, VALIDATING
+from services.admission.rules.rule import Admission
+
+API_VERSION = "admissionregistration.k8s.io/v1"
+MUTATING_KIND, VALIDATING_KIND = "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"
+TIMEOUT_SECONDS: Mapping[str, int] = {"Fail": 10, "Ignore": 2}
+"""Who is let through anyhow is not made to wait for somebody who hangs."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the API server finds the webhooks: a URL, or else the Service, which names the configurations and the CA's Secret as well."""
+
+    service: str
+    namespace: str
+    url: str = ""
+    port: int = 443
+
+    @property
+    def host(self) -> str:
+        """The name that the serving certificate must have."""
+        if self.url:
+            return self.url.partition("://")[2].rpartition(":")[0].strip("[]")
+        return f"{self.service}.{self.namespace}.svc"
+
+    def client_config(self, path: str, ca_bundle: bytes) -> dict[str, Any]:
+        """The ``clientConfig`` of one webhook; without a bundle somebody else fills it in."""
+        if self.url:
+            config: dict[str, Any] = {"url": self.url + path}
+        else:
+            config = {"service": {"namespace": self.namespace, "name": self.service, "path": path, "port": self.port}}
+        return config | ({"caBundle": base64.b64encode(ca_bundle).decode()} if ca_bundle else {})
+
+
+def configurations(address: Address, ca_bundle: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both configurations, whole."""
+    mutating = [_webhook("default", path, one, address.client_config(path, ca_bundle)) for path, one in MUTATING.items()]
+    validating = [_webhook("validation", path, one, address.client_config(path, ca_bundle)) for path, one in VALIDATING.items()]
+    for webhook in mutating:
+        # what another webhook changes afterwards was not seen by these defaults; they are the same when filled in twice
+        webhook["reinvocationPolicy"] = "IfNeeded"
+    return _configuration(MUTATING_KIND, address, mutating), _configuration(VALIDATING_KIND, address, validating)
+
+
+def _configuration(kind: str, address: Address, webhooks: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": address.service}, "webhooks": webhooks}
+
+
+def _webhook(does: str, path: str, admission: Admission[Any], client_config: dict[str, Any]) -> dict[str, Any]:
+    model = admission.model
+    return {
+        "name": f"{does}.{model.KIND.lower()}.{model.GROUP}",
+        "clientConfig": client_config,
+        "rules": [
+            {
+                "apiGroups": [model.GROUP],
+                "apiVersions": [model.VERSION],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": [model.PLURAL],
+                "scope": "Cluster" if model.SCOPE == "Cluster" else "Namespaced",
+            }
+        ],
+        "matchConditions": match_conditions(admission),
+        "matchPolicy": "Equivalent",
+        "failurePolicy": admission.policy,
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT_SECONDS[admission.policy],
+        "admissionReviewVersions": ["v1"],
+    }
+
+
+def match_conditions(admission: Admission[Any]) -> list[dict[str, str]]:
+    """When the API server asks at all, as CEL."""
+    changed = ["request.operation == 'CREATE'", "has(object.spec) != has(oldObject.spec)", "has(object.spec) && object.spec != oldObject.spec"]
+    for annotation in admission.annotations:
+        new, old = (
+            f"(has({where}.metadata.annotations) && '{annotation}' in {where}.metadata.annotations ? {where}.metadata.annotations['{annotation}'] : '')"
+            for where in ("object", "oldObject")
+        )
+        changed.append(f"{new} != {old}")
+    return [
+        {"name": "stays", "expression": "!has(object.metadata.deletionTimestamp)"},
+        {"name": "changes", "expression": " || ".join(f"({one})" for one in changed)},
+    ]

@@ -1,0 +1,105 @@
+"""From an AdmissionReview to its answer. Pure: no clock, no IO.
+
+Who asks is never read: ``userInfo`` is the API server's audit log's, and no rule depends on it.
+Source: Kubernetes "Dynamic Admission Control", admission.k8s.io/v1 (1.36); refusals are 422 Invalid with causes (contracts.md §11).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from fleetwake.errors import DecodeError
+from schemas.api.meta import KubeObject
+from services.admission.rules.changes import additions
+from services.admission.rules.rule import Admission, Asked, Violation
+
+API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
+CAUSES_MAX = 100
+"""So many are told; who mends them is told the next."""
+
+
+def request_of(body: bytes) -> Mapping[str, Any]:
+    """The request within an AdmissionReview.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    try:
+        review = orjson.loads(body)
+        request = review["request"]
+        if review["apiVersion"] != API_VERSION or review["kind"] != KIND or not isinstance(request["uid"], str):
+            raise DecodeError(f"not an {API_VERSION} {KIND}", operation="review")
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise DecodeError(f"not an {API_VERSION} {KIND}", operation="review") from error
+    return request  # type: ignore[no-any-return]
+
+
+def answer(uid: str, response: Mapping[str, Any]) -> bytes:
+    """The AdmissionReview that answers."""
+    return orjson.dumps({"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": uid, **response}})
+
+
+def mutate(admission: Admission[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults. What cannot be read is left as it is: the API server's own validation comes next and says what is wrong."""
+    assert admission.default is not None
+    try:
+        asked = asked_of(admission.model, request)
+    except ValidationError:
+        return {"allowed": True}
+    filled = admission.default.fill(asked.new, asked.old)
+    patch = list(additions(_wire(asked.new), _wire(filled)))
+    if not patch:
+        return {"allowed": True}
+    return {"allowed": True, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+
+
+def validate(admission: Admission[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold every rule against what is asked; what is wrong is told whole, each with its field path."""
+    try:
+        asked = asked_of(admission.model, request)
+    except ValidationError as error:
+        # the schema has passed it, so this is a field that only the model bounds
+        found = [Violation(".".join(str(part) for part in one["loc"]), one["msg"]) for one in error.errors(include_input=False, include_url=False)]
+        return refusal(admission, request, found)
+    found = [violation for rule in admission.rules for violation in rule.check(asked)]
+    return refusal(admission, request, found) if found else {"allowed": True}
+
+
+def asked_of(model: type[KubeObject], request: Mapping[str, Any]) -> Asked[Any]:
+    """What is asked, read.
+
+    Raises:
+        ValidationError: an object is not of the model.
+    """
+    new, old = request.get("object") or {}, request.get("oldObject") or {}
+    return Asked(model.model_validate(new), model.model_validate(old) if old else None, new, old)
+
+
+def refusal(admission: Admission[Any], request: Mapping[str, Any], found: Iterable[Violation]) -> dict[str, Any]:
+    """A refusal as the API server's own validation would word it."""
+    model, name = admission.model, str(request.get("name") or "")
+    told = list(found)
+    shown = told[:CAUSES_MAX]
+    listed = ", ".join(f"{one.path}: {_REASONS[one.reason]}: {one.message}" for one in shown)
+    more = f", and {len(told) - CAUSES_MAX} more" if len(told) > CAUSES_MAX else ""
+    causes = [{"reason": one.reason, "field": one.path, "message": f"{_REASONS[one.reason]}: {one.message}"} for one in shown]
+    status = {
+        "status": "Failure",
+        "code": 422,
+        "reason": "Invalid",
+        "message": f"{model.KIND}.{model.GROUP} {name!r} is invalid: {f'[{listed}{more}]' if len(told) > 1 else listed}",
+        "details": {"group": model.GROUP, "kind": model.KIND, "name": name, "causes": causes},
+    }
+    return {"allowed": False, "status": status}
+
+
+_REASONS = {"FieldValueInvalid": "Invalid value", "FieldValueForbidden": "Forbidden", "FieldValueRequired": "Required value"}
+
+
+def _wire(obj: KubeObject) -> dict[str, Any]:
+    return obj.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"status"})

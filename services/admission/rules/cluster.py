@@ -1,0 +1,105 @@
+"""Clusters: names, networks, and which changes of a topology are allowed.
+
+What needs the ClusterClass or the objects made from it (variables, versions of the class, upgrades under way) comes with the topology's own service.
+Source: contracts.md §11; kinds.md §1, §10; Cluster API v1.14.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from fleetwake import defaults, labels
+from schemas.api.core.v1beta2.cluster import Cluster, NetworkRanges
+from schemas.api.core.v1beta2.topology import MachineDeploymentTopology, MachinePoolTopology
+from services.admission.rules import fields
+from services.admission.rules.rule import Admission, Asked, Default, Rule, Violation, forbidden
+
+TOPOLOGY = "spec.topology"
+SOURCE = "contracts.md §11; Cluster API v1.14, Cluster webhook"
+
+
+def _name(asked: Asked[Cluster]) -> Iterator[Violation]:
+    yield from fields.label_name("metadata.name", asked.new.name)
+
+
+def _networks(asked: Asked[Cluster]) -> Iterator[Violation]:
+    network = asked.new.spec.cluster_network
+    yield from _ranges("spec.clusterNetwork.pods.cidrBlocks", network.pods)
+    yield from _ranges("spec.clusterNetwork.services.cidrBlocks", network.services)
+
+
+def _ranges(path: str, ranges: NetworkRanges | None) -> Iterator[Violation]:
+    for place, block in enumerate(ranges.cidr_blocks if ranges else ()):
+        try:
+            # bits of the host are allowed, as net.ParseCIDR allows them
+            ipaddress.ip_network(block, strict=False)
+        except ValueError:
+            yield Violation(f"{path}[{place}]", f"{block!r} is no range in CIDR notation")
+        else:
+            if "/" not in block:
+                yield Violation(f"{path}[{place}]", f"{block!r} has no prefix length")
+
+
+def _class(asked: Asked[Cluster]) -> Iterator[Violation]:
+    old, new = asked.old, asked.new
+    if old is None or old.spec.topology is not None or new.spec.topology is None or new.annotated(labels.UNSAFE_UPDATE_CLASS_NAME):
+        return
+    yield forbidden(f"{TOPOLOGY}.classRef", "cannot be set on a Cluster that was made without a topology")
+
+
+def _version(asked: Asked[Cluster]) -> Iterator[Violation]:
+    old, new = asked.old, asked.new
+    if old is None or old.spec.topology is None or new.spec.topology is None or new.annotated(labels.UNSAFE_UPDATE_VERSION):
+        return
+    before, after = old.spec.topology.version, new.spec.topology.version
+    if before != after:
+        yield from fields.version_step(f"{TOPOLOGY}.version", after, before, before)
+
+
+def _concurrency(asked: Asked[Cluster]) -> Iterator[Violation]:
+    text = asked.new.metadata.annotations.get(labels.UPGRADE_CONCURRENCY)
+    if asked.new.spec.topology is not None and text is not None and not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        yield Violation(f"metadata.annotations[{labels.UPGRADE_CONCURRENCY}]", "must be a number, at least 1")
+
+
+def _metadata(asked: Asked[Cluster]) -> Iterator[Violation]:
+    topology = asked.new.spec.topology
+    if topology is None:
+        return
+    yield from fields.metadata(f"{TOPOLOGY}.controlPlane.metadata", topology.control_plane.metadata)
+    for path, worker in _workers(asked.new):
+        yield from fields.metadata(f"{path}.metadata", worker.metadata)
+
+
+def _autoscaled(asked: Asked[Cluster]) -> Iterator[Violation]:
+    for path, worker in _workers(asked.new):
+        annotations = worker.metadata.annotations
+        if worker.replicas is not None and (labels.AUTOSCALER_MIN_SIZE in annotations or labels.AUTOSCALER_MAX_SIZE in annotations):
+            yield forbidden(f"{path}.replicas", "cannot be set together with the autoscaler's annotations: both would decide")
+
+
+def _workers(cluster: Cluster) -> Iterator[tuple[str, MachineDeploymentTopology | MachinePoolTopology]]:
+    workers = cluster.spec.topology.workers if cluster.spec.topology else None
+    for place, deployment in enumerate(workers.machine_deployments if workers else ()):
+        yield f"{TOPOLOGY}.workers.machineDeployments[{place}]", deployment
+    for place, pool in enumerate(workers.machine_pools if workers else ()):
+        yield f"{TOPOLOGY}.workers.machinePools[{place}]", pool
+
+
+ADMISSION = Admission(
+    Cluster,
+    rules=(
+        Rule("metadata.name", "is a valid label value, of at most 63 characters", SOURCE, _name),
+        Rule("spec.clusterNetwork.{pods,services}.cidrBlocks", "are ranges in CIDR notation", SOURCE, _networks),
+        Rule(f"{TOPOLOGY}.classRef", "cannot be set on a Cluster without a topology, unless an annotation says that this is meant", SOURCE, _class),
+        Rule(f"{TOPOLOGY}.version", "goes up, one minor version at a time, unless an annotation says that this is meant", SOURCE, _version),
+        Rule(f"metadata.annotations[{labels.UPGRADE_CONCURRENCY}]", "is a number, at least 1", SOURCE, _concurrency),
+        Rule(f"{TOPOLOGY}.**.metadata", "has valid labels and annotations", SOURCE, _metadata),
+        Rule(f"{TOPOLOGY}.workers.**.replicas", "is not set together with the autoscaler's annotations", SOURCE, _autoscaled),
+    ),
+    policy="Fail",
+    why="people make it, and a wrong network or version cannot be taken back later",
+    default=Default(((f"{TOPOLOGY}.version", "a leading v"),), lambda new, old: defaults.cluster(new)),
+    annotations=(labels.UPGRADE_CONCURRENCY,),
+)
