@@ -9,6 +9,7 @@ from deploy.prometheus import state_metrics
 from deploy.prometheus.alerts import alerts
 from fleetwake.exposition import Families, Family
 from fleetwake.shell.metrics import Metrics
+from services.admission.metrics import AdmissionMetrics
 from services.dev_infrastructure.metrics import emulation_metrics
 from services.watcher.metrics import WatcherMetrics
 
@@ -45,6 +46,7 @@ def rendered() -> dict[str, str]:
     worker, watcher = Metrics().families.list, WatcherMetrics().families.list
     of = {family.name: family for family in (*worker, *watcher)}
     services = {name: _services(name, worker, watcher) for name in of}
+    services["rest_client_requests_total"] += ", admission"
     parts = [HEAD.format(cost=COST)]
     for title, prefix in (
         ("Controllers", ("controller_runtime_", "capi_reconcile")),
@@ -56,6 +58,8 @@ def rendered() -> dict[str, str]:
     parts.append(_section("Workers", [family for family in worker if family.name.startswith("fleetwake_")], services))
     names = {family.name for family in worker}
     parts.append(_section("Watcher", [family for family in watcher if family.name.startswith("fleetwake_") and family.name not in names], services))
+    webhooks = [family for family in AdmissionMetrics().families.list if family.name not in of]
+    parts.append(_section("Webhooks", webhooks, {family.name: "admission" for family in webhooks}))
     emulation = Families()
     emulation_metrics(emulation)
     parts.append(_section("Development provider", emulation.list, {family.name: "dev-infrastructure" for family in emulation.list}))

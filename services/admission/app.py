@@ -45,7 +45,7 @@ async def run(settings: Settings) -> None:
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
-            address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url)
+            address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
             own = OwnCertificates(client, address, serving, Registration(client, address))
             await _answer(settings, own, serving, metrics, ready)
     finally:

@@ -29,6 +29,7 @@ LOOK_AGAIN = timedelta(minutes=5)
 
 FILES_LOOK_AGAIN = timedelta(seconds=10)
 RETRY = timedelta(seconds=5)
+PAUSE = timedelta(seconds=1)
 
 Clock = Callable[[], datetime]
 Register = Callable[[bytes], Awaitable[None]]
@@ -96,14 +97,20 @@ class OwnCertificates:
         """See ``Certificates``."""
         authority = await self._authority()
         now, shown = self._clock(), self._serving.certificate
-        # a leaf of a new CA is shown a look later than the API server was told of the CA, which it notices in its own time
+        # a new CA is told of one look before its leaf is shown: the API server notices in its own time, and another replica may have told of the old one last
         known = authority.bundle == self._told
-        if not shown or now >= due(shown) or (known and not signed_by(shown, authority)):
-            made = leaf(authority, self._address.host, now=now, lifetimes=self._lifetimes)
-            self._serving.load(made.cert_pem, made.key_pem)
+        if not shown or now >= certificate_expiry(shown):
+            self._show(authority, now)
         await self._register(authority.bundle)
         self._told = authority.bundle
+        shown = self._serving.certificate
+        if known and (now >= due(shown) or not signed_by(shown, authority)):
+            self._show(authority, now)
         return min(LOOK_AGAIN, due(self._serving.certificate) - now)
+
+    def _show(self, authority: Authority, now: datetime) -> None:
+        made = leaf(authority, self._address.host, now=now, lifetimes=self._lifetimes)
+        self._serving.load(made.cert_pem, made.key_pem)
 
     async def _authority(self) -> Authority:
         namespace, name = self._address.namespace, self._address.service
@@ -153,7 +160,7 @@ async def keep(certificates: Certificates, ready: asyncio.Event) -> None:
         except FleetwakeError as error:
             log.warning("certificates: %s", error)
             wait = error.after if isinstance(error, RetryableError) and error.after is not None else RETRY
-        await asyncio.sleep(wait.total_seconds())
+        await asyncio.sleep(max(wait, PAUSE).total_seconds())
 
 
 async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime) -> bool:

@@ -11,6 +11,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from services.admission.catalog import MUTATING, VALIDATING
 from services.admission.rules.rule import Admission
@@ -29,12 +30,14 @@ class Address:
     namespace: str
     url: str = ""
     port: int = 443
+    only: str = ""
+    """The one namespace whose objects are asked about; empty: all."""
 
     @property
     def host(self) -> str:
         """The name that the serving certificate must have."""
         if self.url:
-            return self.url.partition("://")[2].rpartition(":")[0].strip("[]")
+            return urlsplit(self.url).hostname or ""
         return f"{self.service}.{self.namespace}.svc"
 
     def client_config(self, path: str, ca_bundle: bytes) -> dict[str, Any]:
@@ -50,6 +53,8 @@ def configurations(address: Address, ca_bundle: bytes) -> tuple[dict[str, Any], 
     """Both configurations, whole."""
     mutating = [_webhook("default", path, one, address.client_config(path, ca_bundle)) for path, one in MUTATING.items()]
     validating = [_webhook("validation", path, one, address.client_config(path, ca_bundle)) for path, one in VALIDATING.items()]
+    for webhook in (*mutating, *validating) if address.only else ():
+        webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": address.only}}
     for webhook in mutating:
         # what another webhook changes afterwards was not seen by these defaults; they are the same when filled in twice
         webhook["reinvocationPolicy"] = "IfNeeded"

@@ -71,13 +71,17 @@ def validate(admission: Admission[Any], request: Mapping[str, Any]) -> dict[str,
 
 
 def asked_of(model: type[KubeObject], request: Mapping[str, Any]) -> Asked[Any]:
-    """What is asked, read.
+    """What is asked, read. An old object that cannot be read counts as none: who mends it must not be held to it.
 
     Raises:
-        ValidationError: an object is not of the model.
+        ValidationError: the new object is not of the model.
     """
     new, old = request.get("object") or {}, request.get("oldObject") or {}
-    return Asked(model.model_validate(new), model.model_validate(old) if old else None, new, old)
+    try:
+        before = model.model_validate(old) if old else None
+    except ValidationError:
+        before = None
+    return Asked(model.model_validate(new), before, new, old)
 
 
 def refusal(admission: Admission[Any], request: Mapping[str, Any], found: Iterable[Violation]) -> dict[str, Any]:

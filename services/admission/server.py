@@ -47,6 +47,8 @@ async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: Admi
 
 
 def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
+    # models are built when they are first used, which the first who asks would wait for
+    admission.model.model_rebuild()
     in_flight, latency, refused = metrics.in_flight.labels(path), metrics.latency.labels(path), metrics.refused.labels(path)
 
     async def handle(request: web.Request) -> web.Response:

@@ -82,8 +82,18 @@ def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
     assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
     assert not _granted("prepare", "delete") and not _granted("prepare", "get")
-    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {
-        (REDACTION_SECRET, SEALING_SECRET)
+    keys, authority = (REDACTION_SECRET, SEALING_SECRET), Settings().webhook_service
+    read = {grant.service: grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs}
+    assert read.pop("prepare") == (*keys, authority) and read.pop("admission") == (authority,)
+    assert set(read.values()) == {keys}
+
+
+def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object() -> None:
+    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission"}
+    own = (Settings().webhook_service,)
+    assert found == {
+        (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "patch")),
+        (("secrets",), own, ("get", "update")),
     }
 
 

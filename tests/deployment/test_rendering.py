@@ -12,6 +12,7 @@ from fleetwake.rig.access import MANIFESTS
 from fleetwake.rig.kustomizations import CHECKSUM, COMPONENTS, generated_files, rendered_files
 from fleetwake.rig.rendering import Manifest, helm_lint, helm_template, kustomize_build
 from fleetwake.settings import Settings
+from services.admission.configurations import Address, configurations
 from services.watcher.app import lease_name
 from tests.deployment.manifests import OVERLAYS
 
@@ -98,7 +99,7 @@ def test_the_watcher_is_allowed_the_lease_that_it_asks_for(namespace: str, watch
 def test_an_installation_for_one_namespace_has_permissions_there_alone() -> None:
     found = helm_template(settings={"settings.common.namespace": "team-a", "services.dev-infrastructure.enabled": "true"})
     across = {manifest.body["metadata"]["name"] for manifest in found if manifest.body["kind"] == "ClusterRoleBinding"}
-    assert across == {"fleetwake-watcher-cluster", "fleetwake-prepare-cluster"}
+    assert across == {"fleetwake-watcher-cluster", "fleetwake-admission-cluster", "fleetwake-prepare-cluster"}
     within = {(one.body["metadata"]["namespace"], one.body["roleRef"]["kind"]) for one in found if one.body["kind"] == "RoleBinding"}
     assert within == {("team-a", "ClusterRole"), ("fleetwake-system", "Role")}
 
@@ -113,6 +114,21 @@ def test_a_service_without_a_command_is_not_there_and_one_with_a_few_lines_is() 
     assert {kind for kind, _, _ in gone} >= {"StatefulSet", "ServiceAccount", "ClusterRole", "PodDisruptionBudget", "NetworkPolicy"}
     unmade = helm_template(settings={"services.remediation.replicas": "2"})
     assert not [manifest.identity for manifest in unmade if "remediation" in manifest.identity[2]]
+
+
+def test_with_cert_manager_the_chart_brings_the_configurations_and_the_service_may_do_nothing() -> None:
+    rendered = helm_template(settings={"services.admission.webhooks.certificates": "cert-manager", "settings.common.namespace": "team-a"})
+    found = {manifest.body["kind"]: manifest.body for manifest in rendered if manifest.component == "admission"}
+    address = Address("fleetwake-admission", "fleetwake-system", only="team-a")
+    for configuration in configurations(address, b""):
+        body = found[configuration["kind"]]
+        assert body["webhooks"] == configuration["webhooks"]
+        assert body["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": f"fleetwake-system/{found['Certificate']['metadata']['name']}"}
+    roles = [manifest.body for manifest in rendered if manifest.component == "admission" and manifest.body["kind"] in ("Role", "ClusterRole")]
+    assert [role["rules"] for role in roles] == [[], []]
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    (mounted,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"] == "webhook")
+    assert mounted == found["Certificate"]["spec"]["secretName"]
 
 
 def test_a_release_of_another_name_names_everything_after_itself() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from fleetwake.cli.main import app
 from fleetwake.rig.access import MANIFESTS
-from fleetwake.rig.services import DEV_INFRASTRUCTURE, RECONCILERS, WATCHER
+from fleetwake.rig.services import ADMISSION, DEV_INFRASTRUCTURE, RECONCILERS, WATCHER
 from fleetwake.settings import ENV_PREFIX, Settings
 from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
@@ -19,13 +19,15 @@ from services.dev_infrastructure.app import spec_of
 from services.watcher.app import SHUTDOWN_FLUSH_SECONDS
 from tests.deployment.manifests import Workload, of_kind, settings_env, workloads
 
+VALUES = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
 ALL = workloads()
-SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "dev-infrastructure"))
+SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "admission", "dev-infrastructure"))
+MEMBERS = tuple(one for one in SERVICES if one.component in VALUES["kafka"]["access"])
+"""Those that speak to Kafka."""
 OURS = tuple(one for one in ALL if one.component not in ("kafka", "redis"))
 PRESENT = {"metadata.name": "fleetwake-x-0", "metadata.namespace": "fleetwake-system", "metadata.labels['apps.kubernetes.io/pod-index']": "0"}
 """What the downward API gives a pod."""
 ANSWERS_SECONDS = 2.0
-VALUES = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
 
 
 def _id(one: Workload) -> str:
@@ -49,6 +51,7 @@ def test_there_are_the_services_that_exist() -> None:
     assert {(one.kind, one.component) for one in SERVICES} == {
         ("Deployment", "watcher"),
         ("StatefulSet", "reconcilers"),
+        ("Deployment", "admission"),
         ("StatefulSet", "dev-infrastructure"),
     }
 
@@ -99,7 +102,7 @@ def test_every_container_has_a_command_of_ours_and_settings_that_are_settings(on
         assert not unknown
 
 
-@pytest.mark.parametrize(("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, DEV_INFRASTRUCTURE)])
+@pytest.mark.parametrize(("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, ADMISSION, DEV_INFRASTRUCTURE)])
 def test_a_service_runs_the_command_that_the_rig_runs(component: str, command: str) -> None:
     one = next(one for one in SERVICES if one.component == component)
     assert one.pod["containers"][0]["args"] == [command]
@@ -122,11 +125,11 @@ def test_probes_ask_what_the_services_answer(one: Workload) -> None:
 
 @pytest.mark.parametrize("one", SERVICES, ids=_id)
 def test_a_pod_has_the_time_that_its_service_takes_to_end(one: Workload) -> None:
-    needed = SHUTDOWN_FLUSH_SECONDS if one.component == "watcher" else DRAIN_SECONDS + ANSWERS_SECONDS
+    needed = SHUTDOWN_FLUSH_SECONDS if one.component in ("watcher", "admission") else DRAIN_SECONDS + ANSWERS_SECONDS
     assert one.pod["terminationGracePeriodSeconds"] >= 2 * needed
 
 
-@pytest.mark.parametrize("one", [one for one in SERVICES if one.component != "watcher"], ids=_id)
+@pytest.mark.parametrize("one", [one for one in MEMBERS if one.component != "watcher"], ids=_id)
 def test_a_member_of_a_group_keeps_its_name(one: Workload) -> None:
     """The name of a StatefulSet's pod is the static member's id: the next pod of that name takes over what the last one had."""
     assert one.kind == "StatefulSet" and one.spec["podManagementPolicy"] == "Parallel" and one.spec["updateStrategy"] == {"type": "RollingUpdate"}
@@ -211,10 +214,36 @@ def test_groups_are_those_that_the_services_join() -> None:
     assert list(access["reconcilers"]["groups"]) == ["reconcilers"]
 
 
-@pytest.mark.parametrize("one", SERVICES, ids=_id)
+@pytest.mark.parametrize("one", MEMBERS, ids=_id)
 def test_a_service_waits_for_the_topics_that_it_may_use(one: Workload) -> None:
     (waiting,) = one.pod["initContainers"]
     assert waiting["args"] == ["topics", "await", *sorted(VALUES["kafka"]["access"][one.component]["topics"])]
+
+
+def test_what_asks_nothing_of_kafka_is_given_nothing_of_it() -> None:
+    (one,) = (one for one in SERVICES if one not in MEMBERS)
+    assert one.component == "admission" and "initContainers" not in one.pod
+    env = _environment(one.pod["containers"][0])
+    assert not [name for name in env if "KAFKA" in name or "REDIS" in name]
+    assert _volumes(one) == {"tmp", "data", "account"}
+
+
+def test_the_api_server_reaches_the_webhooks_where_they_listen() -> None:
+    (one,) = (one for one in SERVICES if one.component == "admission")
+    container = one.pod["containers"][0]
+    settings = Settings.from_env(_environment(container))
+    (service,) = (found for found in of_kind("Service") if found["metadata"]["name"] == settings.webhook_service)
+    (port,) = service["spec"]["ports"]
+    assert {entry["name"]: entry["containerPort"] for entry in container["ports"]}[port["targetPort"]] == settings.webhook_port
+    assert service["spec"]["selector"]["app.kubernetes.io/component"] == "admission"
+    (mutating,), (validating,) = of_kind("MutatingWebhookConfiguration"), of_kind("ValidatingWebhookConfiguration")
+    for webhook in (*mutating["webhooks"], *validating["webhooks"]):
+        reached = webhook["clientConfig"]["service"]
+        assert (reached["name"], reached["namespace"], reached["port"]) == (settings.webhook_service, service["metadata"]["namespace"], port["port"])
+    (certificate,) = of_kind("Certificate")
+    assert f"{settings.webhook_service}.{service['metadata']['namespace']}.svc" in certificate["spec"]["dnsNames"]
+    policy = next(found["spec"] for found in of_kind("NetworkPolicy") if found["metadata"]["name"] == "fleetwake-admission")
+    assert {"ports": [{"protocol": "TCP", "port": "webhook"}]} in policy["ingress"]
 
 
 def test_nothing_goes_in_or_out_unless_a_policy_says_so() -> None:

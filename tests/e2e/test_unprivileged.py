@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 AGENT = "fleetwake-"
 DECISION = "authorization.k8s.io/decision"
-RUNNING = ("watcher", "reconcilers", "dev-infrastructure", "prepare")
+RUNNING = ("watcher", "reconcilers", "admission", "dev-infrastructure", "prepare")
 KUBECTL_LIMIT_S = 30
 
 Asked = tuple[str, str, str, str]

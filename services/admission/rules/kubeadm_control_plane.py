@@ -49,16 +49,10 @@ def _immutable(asked: Asked[KubeadmControlPlane]) -> Iterator[Violation]:
         return
     before, after = asked.old_raw.get("spec") or {}, asked.new_raw.get("spec") or {}
     for path in changed(before, after, ("spec",)):
-        if not _may(path, before, after):
-            yield forbidden(dotted(path), "cannot be modified")
-
-
-def _may(path: Path, before: object, after: object) -> bool:
-    if allowed(MUTABLE, path):
-        return True
-    # a parent that went: each of its fields had to be allowed to go
-    gone = _leaves(before, path)
-    return _leaves(after, path) == [] and bool(gone) and all(allowed(MUTABLE, leaf) for leaf in gone)
+        # of a parent that goes, each field that goes with it counts for itself
+        for leaf in (path,) if _leaves(after, path) else _leaves(before, path):
+            if not allowed(MUTABLE, leaf):
+                yield forbidden(dotted(leaf), "cannot be modified")
 
 
 def _leaves(spec: object, path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 ROOT = "prepare"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 OWN_IMAGE = "fleetwake:local"
-FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "dev-infrastructure"}
+FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "admission", "dev-infrastructure"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,11 @@ def containers(project: Project) -> dict[str, Container]:
 
 def test_everything_the_issue_names_is_there(containers: dict[str, Container]) -> None:
     assert {*FLEETWAKE, "kafka", "redis", "etcd", "kube-apiserver", "otelcol", "tempo", "prometheus", "loki", "grafana"} <= containers.keys()
-    assert [containers[name].words for name in ("schemas", "topics")] == [["fleetwake", "schemas", "apply"], ["fleetwake", "topics", "create"]]
+    assert [containers[name].words for name in ("schemas", "topics", "keys")] == [
+        ["fleetwake", "schemas", "apply"],
+        ["fleetwake", "topics", "create"],
+        ["fleetwake", "secrets", "keys"],
+    ]
 
 
 def test_a_file_that_docker_compose_would_refuse_is_refused(tmp_path: Path) -> None:
@@ -114,11 +118,11 @@ def test_a_key_is_seen_by_the_one_whose_it_is(containers: dict[str, Container]) 
             if mount.source.startswith("pki-") and name not in (ROOT, "certificates"):
                 assert mount.read_only, name
                 seen.setdefault(mount.source, set()).add(name)
-    assert seen.pop("pki-admin") == {"accounts", "schemas", "kubectl", "cli"}
+    assert seen.pop("pki-admin") == {"accounts", "schemas", "keys", "kubectl", "cli"}
     assert seen.pop("pki-reconcilers") == {"reconcilers-0", "reconcilers-1"}
     assert seen == {
         f"pki-{name}": {name}
-        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "dev-infrastructure", "prometheus", "kube-state-metrics")
+        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "admission", "dev-infrastructure", "prometheus", "kube-state-metrics")
     }
 
 
@@ -138,9 +142,10 @@ def test_the_start_order_is_sound(project: Project, containers: dict[str, Contai
         for needed, condition in one.needs.items():
             assert (condition == ENDS_WELL) == containers[needed].once, (one.name, needed)
             assert condition != HEALTHY or containers[needed].health, (one.name, needed)
-    for name in FLEETWAKE:
+    for name in FLEETWAKE - {"admission"}:
         assert {"accounts", "schemas", "topics", "kube-apiserver", "kafka", "redis"} <= _before(containers, name), name
-    for name in FLEETWAKE - {"watcher"}:
+    assert {"accounts", "schemas", "keys", "kube-apiserver"} <= _before(containers, "admission")
+    for name in FLEETWAKE - {"watcher", "admission"}:
         assert containers[name].needs["watcher"] == HEALTHY
 
 
