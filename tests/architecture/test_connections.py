@@ -28,7 +28,13 @@ ARGUMENTS = frozenset(
     }
 )
 OF_KUBERNETES = frozenset(
-    {"fleetwake/kube/etcd.py", "fleetwake/sim/etcd.py", "services/dev_infrastructure/emulation/serving.py", "services/admission/certificates.py"}
+    {
+        "fleetwake/kube/etcd.py",
+        "fleetwake/sim/etcd.py",
+        "services/dev_infrastructure/emulation/serving.py",
+        "services/admission/certificates.py",
+        "services/admission/server.py",
+    }
 )
 """Kubernetes APIs, webhooks and etcd, whose certificates come from Secrets."""
 TLS = frozenset({"SSLContext", "ssl_context"})
