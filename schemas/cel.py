@@ -25,6 +25,8 @@ def permanent(field: str, *, reason: Reason = "FieldValueForbidden") -> Rule:
     return added(f"!has(oldSelf.{field}) || has(self.{field})", "cannot be removed", field_path=f".{field}", reason=reason)
 
 
+CIDR = added("isCIDR(self)", "must be a range in CIDR notation")
+IP = added("isIP(self)", "must be an IP address")
 IMMUTABLE = added("self == oldSelf", "field is immutable", reason="FieldValueForbidden")
 KUBERNETES_VERSION = added(f"self.matches('{VERSION_PATTERN}')", "must be a valid semantic version, as in v1.31.2")
 SELECTOR_NOT_EMPTY = added(

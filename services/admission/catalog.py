@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from services.admission.rules import addresses, cluster, kubeadm_control_plane, machine, selecting, templates, workers
+from services.admission.rules import cluster, kubeadm_control_plane, machine, selecting, templates, workers
 from services.admission.rules.rule import Admission
 
 ADMISSIONS: tuple[Admission[Any], ...] = (
@@ -21,7 +21,6 @@ ADMISSIONS: tuple[Admission[Any], ...] = (
     templates.KUBEADM_CONTROL_PLANE_TEMPLATE,
     templates.KUBEADM_CONFIG_TEMPLATE,
     selecting.CLUSTER_RESOURCE_SET,
-    addresses.ADMISSION,
     selecting.EXTENSION_CONFIG,
     templates.DEV_CLUSTER_TEMPLATE,
     templates.DEV_MACHINE_TEMPLATE,

@@ -31,7 +31,8 @@ What the API server refuses or fills in before it stores an object of ours, wher
   are those that Cluster API's own definitions do not have.
 - *CEL*: rules of the definition over several fields, or over old and new. Schema and CEL are the API server's own: they hold whether a webhook answers or not,
   also through the scale subresource, and cost no request.
-- *webhook*: what neither can say: selectors against labels, versions against what runs, addresses, lists of what may change.
+- *webhook*: what neither can say: selectors against labels, versions against what runs, lists of what may change,
+  names that become labels (CEL cannot tell `metadata.name` as the field).
 
 **When a webhook is asked.** On create, and on an update that changes the spec or an annotation that a rule reads. Never for status or scale, never for labels,
 finalizers or owners alone, never for an object that is being deleted, never for kinds of others. So with admission down a fleet goes on reporting and

@@ -63,12 +63,6 @@ DEPLOYMENTS = "spec.topology.workers.machineDeployments"
     ("new", "old", "expected"),
     [
         pytest.param(changed(cluster(), "metadata.name", LONG), None, invalid("metadata.name"), id="name-too-long-for-labels"),
-        pytest.param(
-            changed(cluster(), "spec.clusterNetwork.pods.cidrBlocks", ["10.0.0.0/8", "10.0.0.0/99", "10.0.0.1", "::1/x"]),
-            None,
-            invalid(*(f"spec.clusterNetwork.pods.cidrBlocks[{place}]" for place in (1, 2, 3))),
-            id="no-ranges",
-        ),
         pytest.param(cluster(version="v1.31.0"), cluster(), not_allowed("spec.topology.classRef"), id="topology-on-a-cluster-without"),
         pytest.param(annotated(cluster(version="v1.31.0"), labels.UNSAFE_UPDATE_CLASS_NAME), cluster(), [], id="topology-that-is-meant"),
         pytest.param(cluster(version="v1.32.5"), cluster(version="v1.31.0"), [], id="one-minor-up"),
@@ -187,22 +181,6 @@ def test_kinds_that_select(new: Document, expected: list[tuple[str, str]]) -> No
     assert refused(new) == expected
 
 
-@pytest.mark.parametrize(
-    ("address", "prefix", "gateway", "expected"),
-    [
-        pytest.param("10.0.0.1", 24, "10.0.0.254", [], id="v4"),
-        pytest.param("fd00::1", 64, "fd00::ff", [], id="v6"),
-        pytest.param("10.0.0", 24, None, invalid("spec.address"), id="no-address"),
-        pytest.param("10.0.0.1", 64, None, invalid("spec.prefix"), id="prefix-of-the-other-family"),
-        pytest.param("10.0.0.1", 24, "gate", invalid("spec.gateway"), id="no-gateway"),
-    ],
-)
-def test_addresses(address: str, prefix: int, gateway: str | None, expected: list[tuple[str, str]]) -> None:
-    pool = {"apiGroup": "ipam.x", "kind": "Pool", "name": "p"}
-    spec = {"claimRef": {"name": "c"}, "poolRef": pool, "address": address, "prefix": prefix, **({"gateway": gateway} if gateway else {})}
-    assert refused(of("ipam.cluster.x-k8s.io/v1beta2", "IPAddress", spec)) == expected
-
-
 def test_defaults_of_a_bare_machine_deployment_and_of_its_replicas() -> None:
     bare = of(CORE, "MachineDeployment", {"clusterName": "c", "selector": {}, "template": {"spec": machine(version="1.31.0")["spec"]}})
     filled = stored(bare)
@@ -254,8 +232,8 @@ def test_who_asks_makes_no_difference_and_nothing_of_a_value_is_told() -> None:
 
 
 def test_a_great_many_faults_are_told_in_part() -> None:
-    network = {part: {"cidrBlocks": ["x"] * (CAUSES_MAX // 2 + 5)} for part in ("pods", "services")}
-    response = validate(OF_KIND["Cluster"], request(changed(cluster(), "spec.clusterNetwork", network)))
+    deployments = [{"class": "w", "name": f"w{number}", "metadata": {"labels": {"bad key": ""}}} for number in range(CAUSES_MAX + 10)]
+    response = validate(OF_KIND["Cluster"], request(cluster(workers={"machineDeployments": deployments})))
     assert len(response["status"]["details"]["causes"]) == CAUSES_MAX
     assert "and 10 more" in response["status"]["message"]
 

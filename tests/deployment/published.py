@@ -13,6 +13,7 @@ from fleetwake.rig.toolchain import find_java, find_maven
 from fleetwake.rig.tools import module_dir
 
 IN_MODULES = {
+    "github.com/cert-manager/cert-manager": ("deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"),
     "github.com/kedacore/keda/v2": ("config/crd/bases/keda.sh_scaledobjects.yaml", "config/crd/bases/keda.sh_triggerauthentications.yaml"),
     "github.com/prometheus-operator/prometheus-operator": ("example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",),
 }

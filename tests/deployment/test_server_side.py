@@ -26,7 +26,7 @@ RENDERED: Mapping[str, Callable[[], Iterable[Mapping[str, Any]]]] = {
 
 @pytest.fixture(scope="module")
 def third_party_kinds(kubectl: Kubectl) -> Iterator[None]:
-    """The kinds of Strimzi, KEDA and Prometheus' operator as published, served while these tests run."""
+    """The kinds of cert-manager, Strimzi, KEDA and Prometheus' operator as published, served while these tests run."""
     arguments = [argument for path in definitions() for argument in ("-f", str(path))]
     kubectl("apply", "--server-side", *arguments)
     kubectl("wait", "--for=condition=Established", *arguments, "--timeout=30s")

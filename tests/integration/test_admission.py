@@ -117,7 +117,7 @@ async def asked(api: ApiClient, service: Service, kube_namespace: str) -> ApiCli
 
 async def until_asked(api: ApiClient, namespace: str) -> None:
     """Wait until an object that only a webhook refuses is refused by it."""
-    wrong = changed(manifests.cluster("probe", namespace)[0], "spec.clusterNetwork.pods.cidrBlocks", ["x"])
+    wrong = changed(manifests.cluster("probe", namespace)[0], "metadata.name", "n" * 64)
     async with asyncio.timeout(LIMIT_S):
         while (await create(api, wrong, dry_run=True)).status != 422:
             await asyncio.sleep(0.05)
@@ -300,6 +300,8 @@ def machine(namespace: str, name: str) -> Document:
     [
         ("Cluster", "spec.infrastructureRef", None, "spec.infrastructureRef"),
         ("Cluster", "spec.controlPlaneRef", None, "spec.controlPlaneRef"),
+        ("Cluster", "spec.clusterNetwork.pods.cidrBlocks", ["10.0.0.1/16", "10.0.0.0/99"], "spec.clusterNetwork.pods.cidrBlocks[1]"),
+        ("Cluster", "spec.clusterNetwork.services.cidrBlocks", ["10.0.0.0"], "spec.clusterNetwork.services.cidrBlocks[0]"),
         ("MachineDeployment", "spec.template.spec.clusterName", "d", "spec.template.spec.clusterName"),
         ("Machine", "spec.clusterName", "d", "spec.clusterName"),
         ("Machine", "spec.version", "latest", "spec.version"),
@@ -322,6 +324,22 @@ async def test_what_is_fixed_or_wrong_is_refused_by_its_path(asked: ApiClient, k
     answer = await patch(asked, document, nested(path, value), dry_run=True)
     assert answer.status == 422, answer.body
     assert told in causes(answer), answer.body
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "gateway", "told"),
+    [
+        ("10.0.0.1", 24, "10.0.0.254", set()),
+        ("fd00::1", 64, "fd00::ff", set()),
+        ("10.0.0", 24, "10.0.0.254", {"spec.address"}),
+        ("10.0.0.1", 64, "10.0.0.254", {"spec.prefix"}),
+        ("10.0.0.1", 24, "gate", {"spec.gateway"}),
+    ],
+)
+async def test_addresses_are_the_definitions_to_judge(api: ApiClient, kube_namespace: str, address: str, prefix: int, gateway: str, told: set[str]) -> None:
+    spec = {"claimRef": {"name": "c"}, "poolRef": POOL, "address": address, "prefix": prefix, "gateway": gateway}
+    answer = await create(api, in_namespace(kube_namespace, of("ipam.cluster.x-k8s.io/v1beta2", "IPAddress", spec)))
+    assert (answer.status, causes(answer) if told else set()) == (422 if told else 201, told), answer.body
 
 
 async def test_scaling_asks_nobody_and_is_guarded_by_the_definition(asked: ApiClient, service: Service, kube_namespace: str) -> None:

@@ -168,7 +168,8 @@ async def test_mounted_certificates_are_taken_into_use_without_a_restart(front: 
 
 
 async def test_reviews_are_answered_and_counted_under_controller_runtimes_names(front: Front, caplog: pytest.LogCaptureFixture) -> None:
-    good, wrong = document("Cluster"), changed(document("Cluster"), "spec.clusterNetwork.pods.cidrBlocks", ["not-to-be-told"])
+    topology = {"classRef": {"name": "c"}, "version": "v1.31.0", "controlPlane": {"metadata": {"labels": {"a": "not to be told"}}}}
+    good, wrong = document("Cluster"), changed(document("Cluster"), "spec.topology", topology)
     status, answer = await front.post(VALIDATE, review(good))
     assert (status, orjson.loads(answer)["response"]) == (200, {"uid": "1", "allowed": True})
     with caplog.at_level(logging.INFO, "services.admission"):
@@ -176,7 +177,7 @@ async def test_reviews_are_answered_and_counted_under_controller_runtimes_names(
     response = orjson.loads(answer)["response"]
     assert response["allowed"] is False and response["status"]["code"] == 422
     (line,) = (record.getMessage() for record in caplog.records if "refused" in record.getMessage())
-    assert "spec.clusterNetwork.pods.cidrBlocks[0]" in line and "somebody" in line and "not-to-be-told" not in line
+    assert "spec.topology.controlPlane.metadata.labels" in line and "somebody" in line and "not to be told" not in line
     assert (await front.post(VALIDATE, b"{}"))[0] == 400
     assert (await front.post("/validate-nothing", review(good)))[0] == 404
     for code, expected in (("200", 2), ("400", 1)):

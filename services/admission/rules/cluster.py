@@ -1,4 +1,4 @@
-"""Clusters: names, networks, and which changes of a topology are allowed.
+"""Clusters: names, and which changes of a topology are allowed.
 
 What needs the ClusterClass or the objects made from it (variables, versions of the class, upgrades under way) comes with the topology's own service.
 Source: contracts.md §11; kinds.md §1, §10; Cluster API v1.14.
@@ -6,11 +6,10 @@ Source: contracts.md §11; kinds.md §1, §10; Cluster API v1.14.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from fleetwake import defaults, labels
-from schemas.api.core.v1beta2.cluster import Cluster, NetworkRanges
+from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.topology import MachineDeploymentTopology, MachinePoolTopology
 from services.admission.rules import fields
 from services.admission.rules.rule import Admission, Asked, Default, Rule, Violation, forbidden
@@ -21,24 +20,6 @@ SOURCE = "contracts.md §11; Cluster API v1.14, Cluster webhook"
 
 def _name(asked: Asked[Cluster]) -> Iterator[Violation]:
     yield from fields.label_name("metadata.name", asked.new.name)
-
-
-def _networks(asked: Asked[Cluster]) -> Iterator[Violation]:
-    network = asked.new.spec.cluster_network
-    yield from _ranges("spec.clusterNetwork.pods.cidrBlocks", network.pods)
-    yield from _ranges("spec.clusterNetwork.services.cidrBlocks", network.services)
-
-
-def _ranges(path: str, ranges: NetworkRanges | None) -> Iterator[Violation]:
-    for place, block in enumerate(ranges.cidr_blocks if ranges else ()):
-        try:
-            # bits of the host are allowed, as net.ParseCIDR allows them
-            ipaddress.ip_network(block, strict=False)
-        except ValueError:
-            yield Violation(f"{path}[{place}]", f"{block!r} is no range in CIDR notation")
-        else:
-            if "/" not in block:
-                yield Violation(f"{path}[{place}]", f"{block!r} has no prefix length")
 
 
 def _class(asked: Asked[Cluster]) -> Iterator[Violation]:
@@ -91,7 +72,6 @@ ADMISSION = Admission(
     Cluster,
     rules=(
         Rule("metadata.name", "is a valid label value, of at most 63 characters", SOURCE, _name),
-        Rule("spec.clusterNetwork.{pods,services}.cidrBlocks", "are ranges in CIDR notation", SOURCE, _networks),
         Rule(f"{TOPOLOGY}.classRef", "cannot be set on a Cluster without a topology, unless an annotation says that this is meant", SOURCE, _class),
         Rule(f"{TOPOLOGY}.version", "goes up, one minor version at a time, unless an annotation says that this is meant", SOURCE, _version),
         Rule(f"metadata.annotations[{labels.UPGRADE_CONCURRENCY}]", "is a number, at least 1", SOURCE, _concurrency),
@@ -99,7 +79,7 @@ ADMISSION = Admission(
         Rule(f"{TOPOLOGY}.workers.**.replicas", "is not set together with the autoscaler's annotations", SOURCE, _autoscaled),
     ),
     policy="Fail",
-    why="people make it, and a wrong network or version cannot be taken back later",
+    why="people make it, and a wrong name or version cannot be taken back later",
     default=Default(((f"{TOPOLOGY}.version", "a leading v"),), lambda new, old: defaults.cluster(new)),
     annotations=(labels.UPGRADE_CONCURRENCY,),
 )

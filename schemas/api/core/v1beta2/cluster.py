@@ -19,7 +19,7 @@ from schemas.api.core.v1beta2.shared import (
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import Port, Positive, Text253, Text256
-from schemas.cel import added, permanent
+from schemas.cel import CIDR, added, permanent
 from schemas.markers import AGE, ATOMIC, INT64, PAUSED, Column, Rule, condition_column
 
 ClusterPhase = Literal["Pending", "Provisioning", "Provisioned", "Deleting", "Failed", "Unknown"]
@@ -29,7 +29,7 @@ class NetworkRanges(Frozen):
     """Ranges of addresses."""
 
     cidr_blocks: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=43)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=43), CIDR], ...],
         Field(min_length=1, max_length=100),
         ATOMIC,
     ]

@@ -9,8 +9,8 @@ from pydantic import Field
 from schemas.api.core.v1beta2.shared import ConditionsDeprecatedStatus
 from schemas.api.meta import Conditions, Frozen, KubeObject
 from schemas.api.scalars import KindName, Subdomain, Text39, Text63
-from schemas.cel import IMMUTABLE
-from schemas.markers import AGE, Column
+from schemas.cel import IMMUTABLE, IP, added
+from schemas.markers import AGE, Column, Rule
 
 GROUP = "ipam.cluster.x-k8s.io"
 VERSION = "v1beta2"
@@ -39,15 +39,19 @@ class IPAddressClaimReference(Frozen):
 class IPAddressSpec(Frozen):
     """An address and where it comes from; immutable."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        added("!isIP(self.address) || ip(self.address).family() == 6 || self.prefix <= 32", "must be at most 32 for IPv4", field_path=".prefix"),
+    )
+
     claim_ref: IPAddressClaimReference
     """The claim the address was made for."""
     pool_ref: IPPoolReference
     """The pool the address comes from."""
-    address: Text39
+    address: Annotated[Text39, IP]
     """The address."""
     prefix: Annotated[int, Field(ge=0, le=128)]
     """Length of the network prefix."""
-    gateway: Text39 | None = None
+    gateway: Annotated[Text39, IP] | None = None
     """Gateway of the network."""
 
 
