@@ -51,8 +51,8 @@ class Address:
 
 def configurations(address: Address, ca_bundle: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Both configurations, whole."""
-    mutating = [_webhook("default", path, one, address.client_config(path, ca_bundle)) for path, one in MUTATING.items()]
-    validating = [_webhook("validation", path, one, address.client_config(path, ca_bundle)) for path, one in VALIDATING.items()]
+    mutating = [_webhook("default", one, address.client_config(path, ca_bundle), one.default.lacking if one.default else "") for path, one in MUTATING.items()]
+    validating = [_webhook("validation", one, address.client_config(path, ca_bundle), one.concerns) for path, one in VALIDATING.items()]
     for webhook in (*mutating, *validating) if address.only else ():
         webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": address.only}}
     for webhook in mutating:
@@ -65,7 +65,7 @@ def _configuration(kind: str, address: Address, webhooks: list[dict[str, Any]]) 
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": address.service}, "webhooks": webhooks}
 
 
-def _webhook(does: str, path: str, admission: Admission[Any], client_config: dict[str, Any]) -> dict[str, Any]:
+def _webhook(does: str, admission: Admission[Any], client_config: dict[str, Any], needed: str) -> dict[str, Any]:
     model = admission.model
     return {
         "name": f"{does}.{model.KIND.lower()}.{model.GROUP}",
@@ -79,7 +79,7 @@ def _webhook(does: str, path: str, admission: Admission[Any], client_config: dic
                 "scope": "Cluster" if model.SCOPE == "Cluster" else "Namespaced",
             }
         ],
-        "matchConditions": match_conditions(admission),
+        "matchConditions": match_conditions(admission, needed),
         "matchPolicy": "Equivalent",
         "failurePolicy": admission.policy,
         "sideEffects": "None",
@@ -88,8 +88,8 @@ def _webhook(does: str, path: str, admission: Admission[Any], client_config: dic
     }
 
 
-def match_conditions(admission: Admission[Any]) -> list[dict[str, str]]:
-    """When the API server asks at all, as CEL."""
+def match_conditions(admission: Admission[Any], needed: str) -> list[dict[str, str]]:
+    """When the API server asks at all, as CEL; ``needed`` is the kind's own condition."""
     changed = ["request.operation == 'CREATE'", "has(object.spec) != has(oldObject.spec)", "has(object.spec) && object.spec != oldObject.spec"]
     for annotation in admission.annotations:
         new, old = (
@@ -97,7 +97,7 @@ def match_conditions(admission: Admission[Any]) -> list[dict[str, str]]:
             for where in ("object", "oldObject")
         )
         changed.append(f"{new} != {old}")
-    return [
-        {"name": "stays", "expression": "!has(object.metadata.deletionTimestamp)"},
-        {"name": "changes", "expression": " || ".join(f"({one})" for one in changed)},
-    ]
+    conditions = [("stays", "!has(object.metadata.deletionTimestamp)"), ("changes", " || ".join(f"({one})" for one in changed))]
+    if needed:
+        conditions.append(("concerns", needed))
+    return [{"name": name, "expression": expression} for name, expression in conditions]

@@ -35,7 +35,8 @@ What the API server refuses or fills in before it stores an object of ours, wher
   names that become labels (CEL cannot tell `metadata.name` as the field).
 
 **When a webhook is asked.** On create, and on an update that changes the spec or an annotation that a rule reads. Never for status or scale, never for labels,
-finalizers or owners alone, never for an object that is being deleted, never for kinds of others. So with admission down a fleet goes on reporting and
+finalizers or owners alone, never for an object that is being deleted, never for kinds of others; about a Machine only if it lacks a default or has something
+that a rule speaks of, so that those our services make cost nothing. So with admission down a fleet goes on reporting and
 scaling, and everything can be deleted.
 
 **When nobody answers.** `Fail`: create and changes of the spec are refused until somebody does ({TIMEOUT_SECONDS["Fail"]} s for one that hangs).

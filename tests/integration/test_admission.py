@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from cryptography import x509
@@ -69,6 +70,13 @@ class Service:
         with (self.folder / "admission.log").open("ab") as log:
             self.process = subprocess.Popen([fleetwake_command(), "admit"], env=env, stdout=log, stderr=log)
         wait_until(lambda: http_ok(f"http://127.0.0.1:{web}/readyz"), LIMIT_S, "admission")
+
+    async def asked_about(self, kind: str) -> float:
+        """How many requests it has answered about a kind."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.ports[0]}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        counted = [line for line in lines if line.startswith("controller_runtime_webhook_requests_total{") and f'-{kind}"' in line]
+        return sum(float(line.rpartition(" ")[2]) for line in counted)
 
     def kill(self) -> None:
         """Kill it as a lost node would."""
@@ -169,6 +177,21 @@ async def test_defaults_are_stored(asked: ApiClient, kube_namespace: str) -> Non
     # the definition's own defaults, with no webhook's help
     plane = (await create(asked, changed(one("KubeadmControlPlane", kube_namespace), "spec.replicas", None))).json()
     assert plane["spec"]["replicas"] == 1
+
+
+async def test_machines_are_asked_about_only_if_they_lack_something(asked: ApiClient, service: Service, kube_namespace: str) -> None:
+    bare = changed(machine(kube_namespace, "bare"), "spec.version", "1.31.0")
+    stored = (await create(asked, bare)).json()
+    assert stored["metadata"]["labels"] == {labels.CLUSTER_NAME: "c"}
+    assert (stored["spec"]["version"], stored["spec"]["deletion"]) == ("v1.31.0", {"nodeDeletionTimeoutSeconds": 10})
+    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule", "propagation": "Always"}]
+    for wrong, field_ in ((changed(bare, "spec.taints", taints), "spec.taints[0].key"), (changed(bare, "spec.bootstrap", {}), "spec.bootstrap")):
+        assert causes(await create(asked, changed(wrong, "metadata.name", "wrong"))) == {field_}
+    before = await service.asked_about("machine")
+    whole = {**stored, "metadata": {"name": "whole", "namespace": kube_namespace, "labels": stored["metadata"]["labels"]}}
+    assert (await create(asked, whole)).status == 201
+    assert (await patch(asked, whole, {"spec": {"providerID": "in-memory://whole", "bootstrap": {"dataSecretName": "t"}}})).status == 200
+    assert await service.asked_about("machine") == before
 
 
 async def test_a_refusal_is_what_the_api_servers_own_would_be(asked: ApiClient, kube_namespace: str) -> None:

@@ -14,6 +14,16 @@ from services.admission.rules.rule import Admission, Asked, Default, Rule, Viola
 SOURCE = "contracts.md §11; Cluster API v1.14, Machine webhook"
 CONTROL_PLANE_TAINT = "node-role.kubernetes.io/control-plane"
 
+_LABEL = f"'{labels.CLUSTER_NAME}'"
+LACKING = " || ".join(
+    (
+        f"!has(object.metadata.labels) || !({_LABEL} in object.metadata.labels) || object.metadata.labels[{_LABEL}] != object.spec.clusterName",
+        "(has(object.spec.version) && !object.spec.version.startsWith('v'))",
+        "!has(object.spec.deletion) || !has(object.spec.deletion.nodeDeletionTimeoutSeconds)",
+    )
+)
+"""There are many Machines, and those that our own services make lack nothing: they are not asked about, created or changed."""
+
 
 def _bootstrap(asked: Asked[Machine]) -> Iterator[Violation]:
     bootstrap = asked.new.spec.bootstrap
@@ -45,5 +55,7 @@ ADMISSION = Admission(
             ("spec.deletion.nodeDeletionTimeoutSeconds", str(defaults.NODE_DELETION_TIMEOUT_SECONDS)),
         ),
         lambda new, old: defaults.machine(new),
+        lacking=LACKING,
     ),
+    concerns="has(object.spec.taints) || !(has(object.spec.bootstrap.configRef) || has(object.spec.bootstrap.dataSecretName))",
 )

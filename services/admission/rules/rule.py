@@ -47,17 +47,22 @@ class Rule(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class Default(Generic[K]):
-    """What is filled in. ``fills`` says which fields, with their values; the function gives the object with all of them."""
+    """What is filled in. ``fills`` says which fields, with their values; the function gives the object with all of them.
+
+    ``lacking`` is CEL over ``object``: whether anything may be missing at all. Empty: the API server always asks.
+    """
 
     fills: tuple[tuple[str, str], ...]
     fill: Callable[[K, K | None], K]
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
 class Admission(Generic[K]):
     """All of one kind: what is filled in, what is refused, and what happens when nobody answers.
 
-    ``annotations`` are those that rules read: an update that changes neither the spec nor one of them is not asked about.
+    ``annotations`` are those that rules read: an update that changes neither the spec nor one of them is not asked about. ``concerns`` is CEL over ``object``:
+    whether there is anything that the rules speak of. Empty: the API server always asks.
     """
 
     model: type[K]
@@ -66,6 +71,7 @@ class Admission(Generic[K]):
     why: str
     default: Default[K] | None = None
     annotations: tuple[str, ...] = ()
+    concerns: str = ""
 
 
 def forbidden(path: str, message: str) -> Violation:
