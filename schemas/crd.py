@@ -181,7 +181,10 @@ def _schema(annotation: Any, metadata: Sequence[Any] = ()) -> Schema:
     if origin is Literal:
         return {"type": "string", "enum": list(args)} | _constraints(metadata)
     if isinstance(annotation, type) and issubclass(annotation, Frozen):
-        return _object_schema(annotation) | _constraints(metadata)
+        schema, added = _object_schema(annotation), _constraints(metadata)
+        # the object's own rules, and those of the field that holds it
+        rules = [*schema.get(_RULES, ()), *added.get(_RULES, ())]
+        return schema | added | ({_RULES: rules} if rules else {})
     return _scalar(annotation) | _constraints(metadata)
 
 
