@@ -33,6 +33,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 CLUSTERS = ("demo", "small")
 SERVICES = {"fleetwake-watcher", "fleetwake-reconcilers", "fleetwake-dev-infrastructure"}
+TELLING = SERVICES | {"fleetwake-admission"}
+"""Those that log; the webhooks make no spans."""
 INSTANCES = {"reconcilers-0", "reconcilers-1", "dev_infrastructure-0"}
 ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 SPANS_MIN = 300
@@ -258,13 +260,13 @@ def test_tempo_would_get_the_spans_that_the_file_has(stack: Stack, demo: Demo) -
 
 
 def test_loki_would_get_the_lines_of_every_service(stack: Stack, demo: Demo) -> None:
-    wanted = SERVICES | {"kube-apiserver-audit"}
+    wanted = TELLING | {"kube-apiserver-audit"}
     assert stack.loki.wait_for(lambda lines: wanted <= {line.resource.get("service.name") for line in lines}, ARRIVE_LIMIT_S)
     lines = stack.loki.lines
     assert {line.resource["service.name"] for line in lines} == wanted
-    said = [json.loads(line.body) for line in lines if line.resource["service.name"] in SERVICES]
+    said = [json.loads(line.body) for line in lines if line.resource["service.name"] in TELLING]
     assert all({"time", "level", "logger", "message", "service", "instance"} <= line.keys() for line in said)
-    assert {line["instance"] for line in said} == INSTANCES | {"watcher-0"}
+    assert {line["instance"] for line in said} == INSTANCES | {"watcher-0", "admission-0"}
     # the time and the severity are the line's own
     sample = next(line for line in lines if line.resource["service.name"] == "fleetwake-watcher")
     assert json.loads(sample.body)["level"] == sample.severity
