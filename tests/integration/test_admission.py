@@ -289,10 +289,6 @@ async def test_fields_that_come_together(asked: ApiClient, kube_namespace: str, 
     assert (answer.status, causes(answer) if fields else set()) == (422 if fields else 200, fields), answer.body
 
 
-def drain_rule(namespace: str) -> Document:
-    return {**of(CORE, "MachineDrainRule", {"drain": {"behavior": "Skip"}}), "metadata": {"name": "r", "namespace": namespace}}
-
-
 def in_namespace(namespace: str, document: Document) -> Document:
     return {**document, "metadata": {**document["metadata"], "namespace": namespace}}
 
@@ -424,9 +420,6 @@ async def test_a_service_that_hangs_holds_repair_up_for_a_moment_only(asked: Api
         assert loop.time() - started < 6
     finally:
         service.process.send_signal(signal.SIGCONT)
-
-
-# ---- certificates ---------------------------------------------------------------------------------------------------------------------------
 
 
 class Told:
