@@ -52,6 +52,17 @@ def reconcile() -> None:
 
 
 @app.command()
+def remediate() -> None:
+    """Run one worker of remediation: MachineHealthChecks."""
+    from fleetwake.settings import Settings
+    from services.remediation.app import main
+
+    settings = Settings.from_env()
+    configure(settings, "remediation")
+    raise typer.Exit(main(settings))
+
+
+@app.command()
 def dev_infrastructure() -> None:
     """Run the development infrastructure provider: DevClusters and DevMachines with emulated workload clusters."""
     from fleetwake.settings import Settings

@@ -26,6 +26,7 @@ class Service:
 
 WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
+REMEDIATION = Service("remediation", "remediate", "remediation")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts.
@@ -47,8 +48,8 @@ def client_env(endpoints: Endpoints, account: str | None = None) -> dict[str, st
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one development provider."""
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (DEV_INFRASTRUCTURE, 0)]
+    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one of remediation, one development provider."""
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (REMEDIATION, 0), (DEV_INFRASTRUCTURE, 0)]
     ports = free_ports(len(instances))
     return tuple(_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
 

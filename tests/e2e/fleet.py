@@ -27,7 +27,7 @@ SILENT_LIMIT_S = 60.0
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 NOT_COUNTED = frozenset({"leases", "events"})
-SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "dev_infrastructure-0")
+SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "dev_infrastructure-0")
 
 
 @dataclass

@@ -20,6 +20,7 @@ from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
 from fleetwake.shell.ports import NO_CAUSE, Cause, Deletion, Ports, Request
+from fleetwake.shell.recorded import RecordedWorkloads
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
 from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, ResourceDefinition, Settings, WriteOptions, admit_structure, definition_of_crd
@@ -38,6 +39,7 @@ from schemas.topics import Topics
 from services.dev_infrastructure.kinds.state import LOCAL
 from services.dev_infrastructure.registry import KINDS as DEV_KINDS
 from services.reconcilers.registry import KINDS as RECONCILER_KINDS
+from services.remediation.registry import KINDS as REMEDIATION_KINDS
 from tests.simulation.claims import Claims
 from tests.simulation.provider import SimProvider
 from tests.simulation.watching import LATE_RECORDS_MAX, SimWatcher
@@ -152,11 +154,13 @@ class Node:
             topics=fleet.topics,
             partitions=PARTITIONS,
             owns_workloads=owns,
+            reads_workloads=self.service == "remediation",
             actions=fleet.provider.actions,
             locals={LOCAL: fleet.provider.states},
         )
         ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, SimKeys(), SimTracing())
-        self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
+        recorded = RecordedWorkloads(lambda: self.worker.cache, fleet.clock.now, PARTITIONS) if options.reads_workloads else NoWorkloads()
+        self.worker = Worker(fleet.kinds[self.service], ports, self.connections or recorded, options)
         if self.connections is not None:
             director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := self.worker.cache.get(key)) is not None else None)
             self.worker.listeners.append(director.changed)
@@ -181,6 +185,8 @@ class Node:
         self.process.context.run(self.intake.start)
         self.fleet.groups[self.service].join(self.member)
         self.process.spawn(self._check_drift())
+        if self.worker.sights is not None:
+            self.process.context.run(self.worker.sights.start)
 
     async def _check_drift(self) -> None:
         while True:
@@ -249,7 +255,12 @@ class Fleet:
         self.bus = SimBus(loop, self.faults)
         self.network = SimNetwork(loop, self.faults)
         self.provider = SimProvider(self.clock, self._wake_provider)
-        self.kinds: Mapping[str, tuple[Kind[Any], ...]] = {"reconcilers": RECONCILER_KINDS, "dev_infrastructure": DEV_KINDS, **(setup.kinds or {})}
+        self.kinds: Mapping[str, tuple[Kind[Any], ...]] = {
+            "reconcilers": RECONCILER_KINDS,
+            "remediation": REMEDIATION_KINDS,
+            "dev_infrastructure": DEV_KINDS,
+            **(setup.kinds or {}),
+        }
         self.groups = {service: Group(self.bus, self.topics.objects, PARTITIONS) for service in self.kinds}
         self.nodes: dict[str, Node] = {}
         self.lives: list[Node] = []

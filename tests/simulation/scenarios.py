@@ -13,6 +13,7 @@ from fleetwake.sim.apiserver import PatchType, WriteOptions
 from fleetwake.sim.oracle import CLUSTERS, CONTROL_PLANES, DEPLOYMENTS, MACHINES, Bounds, Oracle, condition
 from fleetwake.stream.partition import partition_of
 from schemas.keys import GroupKind, ObjectKey
+from schemas.sights import PRESENCE, ConnectionStatus, connection_key, connection_value, node_key, node_value
 from tests.simulation.fleet import PARTITIONS, Fleet, Setup, run
 from tests.simulation.manifests import NEXT_VERSION, cluster
 
@@ -198,11 +199,12 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 def caches_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
     """Where a worker's cache is not what the API server has."""
-    records, found = oracle.last_records(), []
+    records, seen, found = oracle.last_records(), oracle.last_records(workloads=True), []
     for node in fleet.nodes.values():
         owned = {number for number, partition in node.worker.partitions.items() if partition.ready}
-        expected = {key: record for key, (partition, record) in records.items() if partition in owned}
-        held = {entry.key: entry for entry in node.worker.cache if entry.partition >= 0}
+        wanted = {**records, **seen} if node.worker.options.reads_workloads else records
+        expected = {key: record for key, (partition, record) in wanted.items() if partition in owned and key.group_kind != PRESENCE}
+        held = {entry.key: entry for entry in node.worker.cache if entry.partition >= 0 and entry.key.group_kind != PRESENCE}
         for key in sorted(set(expected) | set(held)):
             if key not in held:
                 found.append(f"{node.name} misses {key}")
@@ -211,6 +213,18 @@ def caches_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
             elif held[key].version != expected[key].version:
                 found.append(f"{node.name} holds {key} at {held[key].version}, the topic has {expected[key].version}")
     return found
+
+
+def sights_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
+    """Where the records of workload clusters are not what these clusters are."""
+    told = {key: orjson.loads(record.value or b"{}") for key, (_, record) in oracle.last_records(workloads=True).items() if key.group_kind != PRESENCE}
+    true: dict[ObjectKey, Json] = {}
+    for key, workload in fleet.provider.workloads.items():
+        if workload.serving:
+            true[connection_key(key)] = connection_value(key, ConnectionStatus(connected=True))
+            for node in workload.server.list("nodes")["items"]:
+                true[node_key(key, node["metadata"]["name"])] = orjson.loads(orjson.dumps(node_value(node)))
+    return [f"what is seen of {key}: told {told.get(key)}, true {true.get(key)}" for key in sorted(set(told) | set(true)) if told.get(key) != true.get(key)]
 
 
 async def play(fleet: Fleet, scenario: Scenario) -> None:
@@ -256,7 +270,7 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
 
 def _judge(fleet: Fleet, oracle: Oracle) -> None:
     oracle.finish()
-    for difference in caches_differ(fleet, oracle):
+    for difference in (*caches_differ(fleet, oracle), *sights_differ(fleet, oracle)):
         fleet.violation(difference)
 
 
