@@ -47,6 +47,7 @@ class SimProvider:
             self.states[wanted.cluster] = ClusterState(wanted.uid, wanted.host or "127.0.0.1", port)
             key = ClusterKey.parse(wanted.cluster)
             self.workloads[key] = SimWorkload(key, wanted.uid, self._clock)
+        self.states[wanted.cluster] = replace(self.states[wanted.cluster], faults=wanted.faults)
         self._wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, ClusterKey.parse(wanted.cluster).namespace, wanted.name))
 
     async def remove_cluster(self, arguments: Mapping[str, Any]) -> None:
@@ -71,7 +72,7 @@ class SimProvider:
                 self._reach(self.workloads[ClusterKey.parse(wanted.cluster)], stage, wanted)
                 done[stage] = self._clock.now()
         self.hosts[wanted.uid] = wanted
-        self.states[wanted.cluster] = replace(state, machines={**state.machines, wanted.uid: MachineState(mine.requested, done)})
+        self.states[wanted.cluster] = replace(state, machines={**state.machines, wanted.uid: MachineState(mine.requested, done, faults=wanted.faults)})
         self._wake(ObjectKey(DevMachine.GROUP, DevMachine.KIND, ClusterKey.parse(wanted.cluster).namespace, wanted.name))
 
     def _reach(self, workload: SimWorkload, stage: str, wanted: MachineArguments) -> None:
