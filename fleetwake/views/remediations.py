@@ -20,6 +20,9 @@ from schemas.results import StepResult
 
 MACHINE = ("cluster.x-k8s.io", "Machine")
 HEALTH_CHECK = "MachineHealthCheck"
+SPEAKERS = (HEALTH_CHECK, "MachineSet", "KubeadmControlPlane")
+"""Whose writes say something of a remediation. Others' show a change too when it came between their look and their write."""
+
 HEALTH, OWNER, EXTERNAL = "HealthCheckSucceeded", "OwnerRemediated", "ExternallyRemediated"
 DELETING, WAITING = "MachineDeleting", "WaitingForRemediation"
 FAILED_CHECK = "Health check failed:"
@@ -41,7 +44,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Remediation:
-    """One time that a Machine was found unhealthy. ``words`` are what was said about it in order; times are those of the ends of runs."""
+    """One time that a Machine was found unhealthy. ``words`` are what was said about it in order; times are when runs began to write."""
 
     machine: str
     cluster: str
@@ -95,9 +98,11 @@ class _Story:
 
     def take(self, run: RunView, step: StepResult) -> None:
         key, by = ObjectKey.parse(step.target), short(run.record.key)
+        if key.cluster:
+            return
         if (key.group, key.kind) != MACHINE:
             if step.verb == "create" and run.record.kind == HEALTH_CHECK and self._machine_of(key) in self.open:
-                self._say(self._machine_of(key), Word(run.ended, by, "Requested", short(step.target)))
+                self._say(self._machine_of(key), Word(_acted(run), by, "Requested", short(step.target)))
             return
         if step.verb == "create":
             self._successor(run, step)
@@ -105,9 +110,9 @@ class _Story:
             self._gone(run, step)
         else:
             told = dict(_conditions(step.changes))
-            if HEALTH in told:
+            if HEALTH in told and run.record.kind == HEALTH_CHECK:
                 self._judged(run, step, told[HEALTH])
-            for type_ in (OWNER, EXTERNAL):
+            for type_ in (OWNER, EXTERNAL) if run.record.kind in SPEAKERS else ():
                 if told.get(type_, {}).get("reason") or told.get(type_, {}).get("message"):
                     self._handed(run, step.target, told[type_])
 
@@ -119,7 +124,7 @@ class _Story:
         held = self.open.get(step.target)
         if told.get("status") == "True":
             if held is not None:
-                self.closed.append(replace(self.open.pop(step.target), recovered=run.ended))
+                self.closed.append(replace(self.open.pop(step.target), recovered=_acted(run)))
         elif held is not None:
             self.open[step.target] = replace(held, reason=told.get("reason") or held.reason, message=told.get("message") or held.message)
         elif told.get("status") == "False":
@@ -127,7 +132,7 @@ class _Story:
                 machine=step.target,
                 cluster=run.record.cluster,
                 check=short(run.record.key),
-                began=run.ended,
+                began=_acted(run),
                 reason=str(told.get("reason", "")),
                 message=str(told.get("message", "")),
                 cause=run.cause,
@@ -135,9 +140,9 @@ class _Story:
             )
 
     def _handed(self, run: RunView, target: str, told: Mapping[str, Any]) -> None:
-        word = Word(run.ended, short(run.record.key), str(told.get("reason") or ""), str(told.get("message") or ""))
+        word = Word(_acted(run), short(run.record.key), str(told.get("reason") or ""), str(told.get("message") or ""))
         held = self.open.get(target)
-        if held is not None:
+        if held is not None and not any((one.reason, one.message) == (word.reason, word.message) for one in held.words[-1:]):
             last = held.words[-1].reason if held.words else ""
             self._say(target, replace(word, reason=word.reason or last))
             if run.record.kind != HEALTH_CHECK:
@@ -151,7 +156,7 @@ class _Story:
         held = self.open.get(step.target)
         if held is None or not held.words:
             return  # unhealthy, and deleted for another reason
-        done = replace(self.open.pop(step.target), deleted=run.ended, owner=run.record.key)
+        done = replace(self.open.pop(step.target), deleted=_acted(run), owner=run.record.key)
         self.awaiting.append(done)
 
     def _successor(self, run: RunView, step: StepResult) -> None:
@@ -159,19 +164,25 @@ class _Story:
         found = next((one for one in self.awaiting if one.owner == run.record.key), None)
         if found is not None:
             self.awaiting.remove(found)
-            self.closed.append(replace(found, replacement=step.target, replaced=run.ended))
+            self.closed.append(replace(found, replacement=step.target, replaced=_acted(run)))
 
 
 def remediations(runs: Iterable[RunView], namespace: str = "", since: datetime | None = None) -> list[Remediation]:
     """Every remediation, by the time it began. ``namespace`` "" means all; ``since`` leaves out what ended, or was last spoken of, before."""
     story = _Story()
-    for run in sorted(runs, key=lambda run: run.ended):
+    for run in sorted(runs, key=_acted):
         for step in run.steps:
-            if isinstance(step, StepResult) and step.outcome == "done" and step.audit_id:
+            if isinstance(step, StepResult) and step.outcome == "done" and step.status:
+                # a request that was answered: what is done inside a process names no object
                 story.take(run, step)
     found = [*story.closed, *story.awaiting, *story.open.values()]
     kept = [one for one in found if (not namespace or ObjectKey.parse(one.machine).namespace == namespace) and (since is None or _last(one) >= since)]
     return sorted(kept, key=lambda one: (one.began, one.machine))
+
+
+def _acted(run: RunView) -> datetime:
+    """When a run began to write. By its end it could not be told from one that its first write caused."""
+    return run.planned.at if run.planned is not None else run.started
 
 
 def _last(one: Remediation) -> datetime:

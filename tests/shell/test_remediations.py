@@ -101,6 +101,16 @@ def test_an_external_remediation() -> None:
     assert (one.outcome, [word.reason for word in one.words]) == ("requested of others", ["Requested", "WaitingForRemediation"])
 
 
+def test_an_owner_that_is_quicker_than_the_record_of_what_it_answers() -> None:
+    deleting = told(machine("a"), "OwnerRemediated", "False", "MachineDeleting", "Machine is deleting", "False")
+    found = told(machine("a"), "HealthCheckSucceeded", "False", "UnhealthyNode", WHY, "True")
+    asked = told(machine("a"), "OwnerRemediated", "False", "WaitingForRemediation", "Waiting for remediation")
+    slow = run("mark", CHECK, (0, 500), found, asked, service="remediation")
+    quick = run("go", OWNER, (100, 200), deleting, step(2, "delete", machine("a"), "a health check handed the Machine over"))
+    [one] = remediations(join([*slow, *quick]))
+    assert one.outcome == "deleted" and one.deleted is not None and one.deleted > one.began
+
+
 def test_since_leaves_out_what_is_over() -> None:
     names = [ObjectKey.parse(one.machine).name for one in remediations(join(records()), "default", at(6_500))]
     assert names == ["c", "d", "e"]
