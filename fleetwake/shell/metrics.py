@@ -36,6 +36,7 @@ class Metrics:
         self.records = Counter("fleetwake_records", "Records taken, by what they were to the cache", ["outcome"], registry=r)
         self.holes = Counter("fleetwake_delivery_holes", "Skipped offsets that held records (applied from a direct read)", registry=r)
         self.dead_letters = Counter("fleetwake_dead_letters", "Records that could not be decoded", registry=r)
+        self.sights = Counter("fleetwake_sights", "Records written of what is seen in workload clusters, by kind", ["kind"], registry=r)
         self.drift = Counter("fleetwake_drift", "Differences found by the drift check", ["where"], registry=r)
         self.event_to_reconcile = Histogram(
             "fleetwake_event_to_reconcile_seconds", "Watch line read to reconcile start", ["controller"], buckets=RECONCILE_BUCKETS, registry=r

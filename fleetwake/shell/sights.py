@@ -84,7 +84,9 @@ class ClusterSights:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is needed of the worker: where to produce, the connections, whether a partition may be written to, whether a Cluster exists."""
+    """What is needed of the worker: where to produce, the connections, whether a partition may be written to, whether a Cluster exists; ``count`` counts
+    records by kind.
+    """
 
     topic: str
     partitions: int
@@ -96,6 +98,7 @@ class Outside:
     state: Callable[[ClusterKey], Workload]
     may_send: Callable[[int], bool]
     exists: Callable[[ClusterKey], bool]
+    count: Callable[[str], None]
 
 
 class Sights:
@@ -109,7 +112,6 @@ class Sights:
         self._pending: dict[ClusterKey, None] = {}
         self._wake, self._arrived = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.produced = 0
 
     # ---- life -------------------------------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -357,7 +359,7 @@ class Sights:
             if sights.told.get(key) == told:
                 sights.told[key] = Told(max(told.version, before.version) if before is not None else told.version, UNKNOWN)
             raise
-        self.produced += 1
+        self._outside.count(key.kind)
 
     # ---- presence ---------------------------------------------------------------------------------------------------------------------
     async def _be_present(self) -> None:
@@ -385,6 +387,7 @@ class Sights:
             await self._outside.bus.produce(self._outside.topic, str(key).encode(), value, record.headers(), number)
         except UnavailableError:
             return False
+        self._outside.count(PRESENCE.kind)
         return True
 
 

@@ -138,6 +138,7 @@ class Worker:
                 state=self.workloads.state,
                 may_send=lambda number: number in self.partitions and self.partitions[number].ready and not options.fenced(),
                 exists=lambda cluster: self.cache.get(ObjectKey(CLUSTER.group, CLUSTER.kind, cluster.namespace, cluster.name)) is not None,
+                count=lambda kind: self.metrics.sights.labels(kind).inc(),
             )
         )
         self.listeners.append(sights.cluster_changed)

@@ -44,12 +44,12 @@ def cluster(initialized: float | None = 3600, infrastructure: float | None = 360
     }
 
 
-def check(checks: Mapping[str, Any] | None = None, remediation: Mapping[str, Any] | None = None, **metadata: Any) -> Json:
+def check(checks: Mapping[str, Any] | None = None, remediation: Mapping[str, Any] | None = None, name: str = NAME, **metadata: Any) -> Json:
     """A MachineHealthCheck over Machines labelled ``pool: a``."""
     spec: Json = {"clusterName": CLUSTER, "selector": {"matchLabels": {"pool": "a"}}, "checks": checks or {"unhealthyNodeConditions": [READY_FALSE]}}
     if remediation:
         spec["remediation"] = remediation
-    return {"apiVersion": CORE, "kind": "MachineHealthCheck", "metadata": {"name": NAME, "namespace": NAMESPACE, **metadata}, "spec": spec}
+    return {"apiVersion": CORE, "kind": "MachineHealthCheck", "metadata": {"name": name, "namespace": NAMESPACE, **metadata}, "spec": spec}
 
 
 def machine(name: str = "m1", *conditions: Json, node: bool = True, created: float = 3600, **metadata: Any) -> Json:
@@ -90,9 +90,9 @@ class World(FakeView):
             return
         super().write(step)
 
-    def go(self, *, limit: int | None = None) -> Plan:
-        """One run of the check."""
-        return self.run(KIND, NAMESPACE, NAME, limit)
+    def go(self, name: str = NAME) -> Plan:
+        """One run of a check."""
+        return self.run(KIND, NAMESPACE, name)
 
     def condition(self, name: str, type_: str) -> tuple[str, str, str]:
         """Status, reason and message of a condition of a Machine; empty texts when it has none."""

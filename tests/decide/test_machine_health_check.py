@@ -310,6 +310,18 @@ def test_a_first_verdict_of_health_may_wait_and_one_of_sickness_may_not() -> Non
     assert (found["m1"], found["m2"], found[NAME]) == (True, False, True)
 
 
+def test_checks_that_target_the_same_machine_do_not_overwrite_each_other() -> None:
+    view = broken("m1", of=2)
+    view.put(check({"unhealthyNodeConditions": [{"type": "Other", "status": "False", "timeoutSeconds": 1}]}, name="also"))
+    view.go()
+    view.go("also")
+    assert view.health("m1") == ("False", "UnhealthyNode") and view.health("m2")[0] == "True"
+    assert not view.go().steps and not view.go("also").steps
+    del view.store[ObjectKey("cluster.x-k8s.io", "MachineHealthCheck", NAMESPACE, NAME)]
+    view.go("also")
+    assert view.health("m1") == ("True", "HealthCheckSucceeded"), "who was the only one to find fault is gone"
+
+
 # --- an external remediation -----------------------------------------------------------------------------------------------------------------
 
 

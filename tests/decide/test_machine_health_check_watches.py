@@ -114,6 +114,14 @@ def test_templates_and_requests_wake_the_checks_that_name_them() -> None:
     assert woken(world(), changed(None, made("RebootTemplate", "reboot"))) == []
 
 
+def test_checks_wake_each_other_by_what_they_look_for() -> None:
+    other = check(name="also")
+    assert woken(world(), changed(None, other)) == [CHECK]
+    assert woken(world(), changed(other, None)) == [CHECK]
+    assert woken(world(), changed(other, check({"nodeStartupTimeoutSeconds": 60}, name="also"))) == [CHECK]
+    assert woken(world(), changed({**other, "status": {}}, {**other, "status": {"expectedMachines": 1}})) == []
+
+
 def test_its_own_status_is_no_news() -> None:
     before = {**check(), "apiVersion": CORE, "status": {"expectedMachines": 1}}
     assert not own_change(changed(before, {**before, "status": {"expectedMachines": 2}}))

@@ -9,6 +9,7 @@ Source: kinds.md §5 steps 5 and 6, §0.2 (conditions by type); Cluster API v1.1
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fleetwake.cloning import Clone, clone
 from fleetwake.conditions import FALSE, ConditionValue, get, is_true, merge
@@ -17,8 +18,8 @@ from fleetwake.patches import STATUS, api_version_of, key_of, owner_reference, o
 from fleetwake.plan import Apply, Create, Delete, Event, Step, Together
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.keys import ObjectKey
-from services.remediation.kinds.machine_health_check.observed import Observed, request_kind
-from services.remediation.kinds.machine_health_check.targets import Verdict
+from services.remediation.kinds.machine_health_check.observed import Observed, request_kind, targeted
+from services.remediation.kinds.machine_health_check.targets import Verdict, judge
 
 MANAGER = "capi-machinehealthcheck"
 HAND_OVER_MANAGER = "capi-machinehealthcheck-remediation"
@@ -36,7 +37,7 @@ def marks(observed: Observed, verdicts: Sequence[Verdict], *, allowed: bool) -> 
 
 
 def _of_machine(observed: Observed, verdict: Verdict, *, allowed: bool) -> Iterator[Step]:
-    machine, value = verdict.machine, verdict.value
+    machine, value = verdict.machine, _agreed(observed, verdict)
     if value is None:
         return
     told = _told(observed, machine, value)
@@ -50,6 +51,19 @@ def _of_machine(observed: Observed, verdict: Verdict, *, allowed: bool) -> Itera
         check = observed.check
         text = f"Machine {machine.namespace}/{machine.name} has been marked as unhealthy by {check.namespace}/{check.name}"
         yield Event(key_of(machine), api_version_of(machine), machine.metadata.uid, MARKED_UNHEALTHY, text)
+
+
+def _agreed(observed: Observed, verdict: Verdict) -> ConditionValue | None:
+    """What the Machine is told: of several checks that target it the first, by name, that finds it unhealthy; else what this one finds.
+
+    All of them come to the same, or they would overwrite each other for ever.
+    """
+    found = {observed.check.name: verdict.value}
+    for other in observed.others:
+        if targeted(other, verdict.machine.metadata.labels, verdict.machine.metadata.annotations):
+            found[other.name] = judge(replace(observed, check=other), verdict.machine).value
+    bad = (value for _, value in sorted(found.items()) if value is not None and value.status == FALSE)
+    return next(bad, verdict.value)
 
 
 def _told(observed: Observed, machine: Machine, value: ConditionValue) -> Apply | None:

@@ -27,7 +27,7 @@ Node = Mapping[str, Any]
 class Observed:
     """A MachineHealthCheck, its Cluster, the Machines it targets (ordered by name) and what is known of their Nodes (by name).
 
-    ``template`` is what ``spec.remediation.templateRef`` names; ``requests`` are the objects made from it, by the name of their Machine.
+    ``others`` are the other checks of the Cluster that are at work. ``template`` is what ``spec.remediation.templateRef`` names; ``requests`` are the objects made from it, by the name of their Machine.
     ``template_readable``: the template's kind is one that the watcher carries.
     """
 
@@ -37,6 +37,7 @@ class Observed:
     machines: tuple[Machine, ...] = ()
     workload: Workload = field(default_factory=Workload)
     nodes: Mapping[str, Node] = field(default_factory=dict)
+    others: tuple[MachineHealthCheck, ...] = ()
     template: External | None = None
     template_readable: bool = True
     requests: Mapping[str, External] = field(default_factory=dict)
@@ -97,6 +98,11 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         machines=machines,
         workload=workload,
         nodes={str(node["metadata"]["name"]): node for node in workload.nodes},
+        others=tuple(
+            other
+            for other in view.of_cluster(MachineHealthCheck, cluster_key)
+            if other.name != check.name and not other.metadata.deleting and not other.annotated(labels.PAUSED)
+        ),
         template=template,
         template_readable=ref is None or bool(view.api_version(GroupKind(ref.group, ref.kind))),
         requests={name: request for name, request in found.items() if request is not None},

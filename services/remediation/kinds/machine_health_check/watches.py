@@ -34,6 +34,11 @@ def own_change(change: Change) -> bool:
     return _existence(change) or change.differs("spec") or _meta(change, "labels", "annotations", "ownerReferences")
 
 
+def other_matters(change: Change) -> bool:
+    """Whether a check came, went, or changed what it finds unhealthy: others that target the same Machines say what it says."""
+    return _existence(change) or change.differs("spec") or change.differs("metadata", "annotations")
+
+
 def _existence(change: Change) -> bool:
     return change.before is None or change.after is None or change.differs("metadata", "deletionTimestamp")
 
@@ -111,6 +116,7 @@ def _of_kind_of_request(state: Mapping[str, Any], template: str) -> bool:
 
 
 WATCHES = (
+    Watch(CHECK, members_of_cluster(CHECK), other_matters),
     Watch(MACHINE, of_machine, machine_matters),
     Watch(GroupKind(Cluster.GROUP, Cluster.KIND), members_of_cluster(CHECK), cluster_matters),
     Watch(NODE, members_of_cluster(CHECK), node_matters),
