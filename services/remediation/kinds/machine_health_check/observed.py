@@ -27,8 +27,8 @@ Node = Mapping[str, Any]
 class Observed:
     """A MachineHealthCheck, its Cluster, the Machines it targets (ordered by name) and what is known of their Nodes (by name).
 
-    ``others`` are the other checks of the Cluster that are at work. ``template`` is what ``spec.remediation.templateRef`` names; ``requests`` are the objects made from it, by the name of their Machine.
-    ``template_readable``: the template's kind is one that the watcher carries.
+    ``others`` are the other checks of the Cluster that are at work. ``template`` is what ``spec.remediation.templateRef`` names; ``requests`` are the objects
+    made from it, by the name of their Machine. ``template_readable``: the template's kind is one that the watcher carries.
     """
 
     at: datetime
