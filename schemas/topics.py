@@ -26,6 +26,27 @@ class TopicSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Which services write to a topic and which read it. The command line reads what ``FLEETWAKE_*`` lets it reach; ``COMMANDS`` stands for it."""
+
+    writes: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+COMMANDS = "command line"
+WORKERS = ("reconcilers", "remediation", "dev_infrastructure")
+"""The services that take objects in and write to the API server."""
+
+ACCESS: Mapping[str, Access] = {
+    "objects": Access(writes=("watcher", "reconcilers"), reads=("watcher", *WORKERS, COMMANDS)),
+    "shared": Access(writes=("watcher",), reads=("watcher", *WORKERS)),
+    "results": Access(writes=WORKERS, reads=(*WORKERS, "audit_trail", COMMANDS)),
+    "deadletter": Access(writes=WORKERS, reads=()),
+}
+"""By the name of the topic's property of ``Topics``: what access control has to allow, and nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Topics:
     """The names under a prefix (default ``capi``)."""
 

@@ -37,15 +37,13 @@ ACCOUNT = "system:serviceaccount:fleetwake-system:fleetwake-remediation"
 PROVIDER = "dev.fleetwake.io/"
 
 
-def health_check(name: str, namespace: str, timeout_s: int, **remediation: Any) -> manifests.Document:
-    """A MachineHealthCheck over the workers of a cluster."""
+def health_check(name: str, namespace: str) -> manifests.Document:
+    """The MachineHealthCheck over the workers of a cluster."""
     checks = {
         "nodeStartupTimeoutSeconds": STARTUP_TIMEOUT_S,
-        "unhealthyNodeConditions": [{"type": BROKEN, "status": "False", "timeoutSeconds": timeout_s}],
+        "unhealthyNodeConditions": [{"type": BROKEN, "status": "False", "timeoutSeconds": TIMEOUT_S}],
     }
-    selector = {"matchLabels": {"cluster.x-k8s.io/deployment-name": f"{name}-workers"}}
-    spec = {"clusterName": name, "selector": selector, "checks": checks, **({"remediation": remediation} if remediation else {})}
-    return {"apiVersion": manifests.CORE, "kind": "MachineHealthCheck", "metadata": {"name": CHECK, "namespace": namespace}, "spec": spec}
+    return manifests.health_check(CHECK, name, namespace, checks)
 
 
 @dataclass
@@ -143,7 +141,7 @@ def ward(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Ward:
     documents = manifests.cluster(NAME, namespace)
     deployment = next(one for one in documents if one["kind"] == "MachineDeployment")
     deployment["spec"]["remediation"] = {"maxInFlight": 1}
-    fleet.apply(*documents, health_check(NAME, namespace, TIMEOUT_S))
+    fleet.apply(*documents, health_check(NAME, namespace))
     fleet.settle(namespace, NAME)
     made = Ward(fleet, namespace, fleet.workload_kubeconfig(namespace, NAME, tmp_path_factory.mktemp("remedy")))
     made.replaced()
@@ -242,7 +240,7 @@ def test_darkness_is_no_sickness_and_a_failed_bootstrap_is(ward: Ward, tmp_path:
     """Two clusters at once: one is cut off with all of its Nodes bad, in the other a host does not become a Node."""
     fleet, other = ward.fleet, "born"
     late = Ward(fleet, fleet.namespace("bootstrap"), "", other)
-    fleet.apply(*manifests.cluster(other, late.namespace, workers=1), health_check(other, late.namespace, TIMEOUT_S))
+    fleet.apply(*manifests.cluster(other, late.namespace, workers=1), health_check(other, late.namespace))
     fleet.settle(late.namespace, other)
 
     # the one goes dark with every Node bad
@@ -298,7 +296,7 @@ def _unexplained(world: World, late: Ward, failing: str) -> list[str]:
 def test_the_history_tells_of_every_remediation(ward: Ward) -> None:
     endpoints = ward.fleet.rig.endpoints()
     command = [fleetwake_command(), "audit", "--remediations", "-n", ward.namespace, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **client_env(endpoints)})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **client_env(endpoints, "views")})
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(one["outcome"] for one in found) == ["recovered by itself"] + ["replaced"] * (1 + 2 + 1 + 2 + 3)

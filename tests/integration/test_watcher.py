@@ -161,7 +161,7 @@ async def world(rig_endpoints: Endpoints, kube_namespace: str, topic_prefix: str
     )
 
     def prepare() -> None:
-        with TopicAdmin(settings.kafka_bootstrap) as admin:
+        with TopicAdmin(settings.kafka) as admin:
             admin.create(settings.topics.specs(PARTITIONS))
 
     async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as api, AsyncExitStack() as stack:
@@ -483,7 +483,7 @@ async def test_a_drift_check_finds_nothing_on_a_settled_world_and_repairs_what_i
 
 async def test_topics_that_differ_are_named_with_the_setting_and_the_remedy(world: World) -> None:
     def verify() -> None:
-        with TopicAdmin(world.settings.kafka_bootstrap) as admin:
+        with TopicAdmin(world.settings.kafka) as admin:
             admin.verify(world.settings.topics.specs(PARTITIONS + 1))
 
     with pytest.raises(

@@ -123,7 +123,7 @@ def test_a_remediation_as_json() -> None:
     orjson.dumps(plain)
 
 
-@pytest.mark.parametrize("arguments", [["--remediations", "md/workers"], []])
+@pytest.mark.parametrize("arguments", [["--remediations", "md/workers"], ["show"]])
 def test_what_cannot_be_shown_is_refused(arguments: list[str]) -> None:
     from typer.testing import CliRunner
 
