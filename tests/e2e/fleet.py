@@ -104,6 +104,13 @@ class Fleet:
 
     # -- reading --------------------------------------------------------------------------------------------------------------------
 
+    def may(self, service: str, verb: str, resource: str) -> bool:
+        """Whether the API server's authorizer lets a service's account do something, in every namespace."""
+        attributes = {"verb": verb, "group": resource.partition(".")[2], "resource": resource.partition(".")[0]}
+        spec = {"user": f"{ACCOUNTS}{service}", "resourceAttributes": attributes}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        return bool(self.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"])
+
     def workload_kubeconfig(self, namespace: str, name: str, folder: Path) -> str:
         """Write the kubeconfig that the cluster's Secret holds to a file; returns its path."""
         secret = self.api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}-kubeconfig")

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ DARK_S = 32.0
 STARTUP_TIMEOUT_S = 30
 SHOWN_S = 10.0
 REPLACED_S = 45.0
+REPAIRS_LIMIT_S = 20
 ACCOUNT = "system:serviceaccount:fleetwake-system:fleetwake-remediation"
 PROVIDER = "dev.fleetwake.io/"
 
@@ -236,6 +237,82 @@ def test_annotations_except_and_ask(ward: Ward) -> None:
     ward.replaced({spared: uid})
 
 
+def _provider_of_repairs() -> list[manifests.Document]:
+    """What a provider of external remediations installs: its kinds, and a role by which managers may use them."""
+    kinds, group = ("EmulatedRepair", "EmulatedRepairTemplate"), manifests.INFRASTRUCTURE.partition("/")[0]
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    verbs = ["get", "list", "watch", "create", "patch", "delete"]
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "emulated-repairs", "labels": {"cluster.x-k8s.io/aggregate-to-manager": "true"}},
+        "rules": [{"apiGroups": [group], "resources": [f"{kind.lower()}s" for kind in kinds], "verbs": verbs}],
+    }
+    return [role, *(_definition(kind, group, anything) for kind in kinds)]
+
+
+def _definition(kind: str, group: str, schema: manifests.Document) -> manifests.Document:
+    names = {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower(), "listKind": f"{kind}List"}
+    properties = {"type": "object", "properties": {"spec": schema, "status": schema}}
+    version = {"name": "v1beta2", "served": True, "storage": True, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": properties}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names['plural']}.{group}", "labels": {"cluster.x-k8s.io/v1beta2": "v1beta2"}},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+@pytest.fixture
+def repairs(ward: Ward) -> Iterator[manifests.Document]:
+    """A provider whose requests the health check makes, named in its spec."""
+    fleet, role_and_kinds = ward.fleet, _provider_of_repairs()
+    fleet.apply(role_and_kinds[0])
+    for _ in range(REPAIRS_LIMIT_S):
+        if fleet.may("watcher", "watch", f"emulatedrepairs.{manifests.INFRASTRUCTURE.partition('/')[0]}"):
+            break
+        time.sleep(1.0)  # the aggregation controller tells nobody when it has done its work
+    fleet.apply(*role_and_kinds[1:])
+    definitions = [f"crd/{one['metadata']['name']}" for one in role_and_kinds[1:]]
+    fleet.kubectl("wait", "--for=condition=Established", *definitions, f"--timeout={REPAIRS_LIMIT_S}s")
+    spec = {"template": {"spec": {"strategy": "power-cycle"}}}
+    fleet.apply(
+        {"apiVersion": manifests.INFRASTRUCTURE, "kind": "EmulatedRepairTemplate", "metadata": {"name": "cycle", "namespace": ward.namespace}, "spec": spec}
+    )
+    reference = {"apiVersion": manifests.INFRASTRUCTURE, "kind": "EmulatedRepairTemplate", "name": "cycle"}
+    fleet.patch(ward.namespace, f"machinehealthcheck/{CHECK}", {"spec": {"remediation": {"templateRef": reference}}})
+    yield reference
+    fleet.patch(ward.namespace, f"machinehealthcheck/{CHECK}", {"spec": {"remediation": None}})
+    fleet.kubectl("delete", *definitions, "clusterrole/emulated-repairs")
+
+
+@pytest.mark.usefixtures("repairs")
+def test_an_external_remediation_is_requested_and_withdrawn_when_it_has_helped(ward: Ward) -> None:
+    """The request is made and deleted with the rights that a provider's role grants; the Machine is left to it."""
+    fleet, before, [victim] = ward.fleet, ward.workers, ward.some(1)
+    ward.turn([victim])
+
+    def state(world: World, wanted: tuple[str, str, str]) -> list[str]:
+        machine = world.get("Machine", ward.namespace, victim)
+        words = (told(machine, one).partition(":")[0] for one in ("ExternallyRemediated", "OwnerRemediated"))
+        found = (condition(machine, "HealthCheckSucceeded"), *words)
+        return [] if found == wanted else [f"{found}"]
+
+    fleet.recorder.wait(lambda world: state(world, ("False", "WaitingForRemediation", "")), TIMEOUT_S + 15.0, "requested of the provider")
+    request = json.loads(fleet.kubectl("-n", ward.namespace, "get", "emulatedrepair", victim, "-o", "json"))
+    [owner] = request["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Machine", victim, before[victim])
+    assert request["spec"] == {"strategy": "power-cycle"}
+    assert request["metadata"]["labels"]["cluster.x-k8s.io/cluster-name"] == NAME
+    assert request["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == "cycle"
+
+    ward.turn([victim], "True")
+    # whether the repair has helped is the provider's word; this one says nothing
+    fleet.recorder.wait(lambda world: state(world, ("True", "WaitingForRemediation", "")), 15.0, "let off")
+    fleet.kubectl("-n", ward.namespace, "wait", "--for=delete", f"emulatedrepair/{victim}", "--timeout=15s")
+    assert ward.workers == before
+
+
 def test_darkness_is_no_sickness_and_a_failed_bootstrap_is(ward: Ward, tmp_path: Path) -> None:
     """Two clusters at once: one is cut off with all of its Nodes bad, in the other a host does not become a Node."""
     fleet, other = ward.fleet, "born"
@@ -299,7 +376,7 @@ def test_the_history_tells_of_every_remediation(ward: Ward) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **client_env(endpoints, "views")})
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert sorted(one["outcome"] for one in found) == ["recovered by itself"] + ["replaced"] * (1 + 2 + 1 + 2 + 3)
+    assert sorted(one["outcome"] for one in found) == ["recovered by itself"] * 2 + ["replaced"] * (1 + 2 + 1 + 2 + 3)
     assert {one["reason"] for one in found} == {"UnhealthyNode", "HasRemediateAnnotation"}
     broken = [one for one in found if one["reason"] == "UnhealthyNode"]
     assert all(f"Condition {BROKEN} on Node is reporting status False with reason Told for more than " in one["why"] for one in broken)

@@ -156,7 +156,8 @@ REFUSED = {
     "remediation": [
         ("get", "secrets"),
         ("list", "secrets"),
-        ("list", "machines.cluster.x-k8s.io"),
+        ("watch", "machines.cluster.x-k8s.io"),
+        ("list", "clusters.cluster.x-k8s.io"),
         ("create", "machines.cluster.x-k8s.io"),
         ("patch", "machines.cluster.x-k8s.io"),
         ("delete", "machines.cluster.x-k8s.io"),
