@@ -20,7 +20,8 @@ def page_part(prefix: str = Topics().prefix) -> str:
     """The tables of docs/security/transport.md."""
     lines = ["| who | user | Kafka | Redis |", "|---|---|---|---|"]
     for access in ACCESS:
-        lines.append(f"| **{access.service}**: {access.purpose} | `{access.user}` | {'<br>'.join(_rules(access, prefix)) or 'nothing'} | {_redis(access)} |")
+        purpose = access.purpose.replace("|", "\\|")
+        lines.append(f"| **{access.service}**: {purpose} | `{access.user}` | {'<br>'.join(_rules(access, prefix)) or 'nothing'} | {_redis(access)} |")
     return "\n".join([*lines, ""])
 
 

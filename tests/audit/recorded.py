@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,10 @@ class Recorded:
     def run(self) -> Run:
         """It, read."""
         return MODELS[dict(self.headers)["ce_type"]].model_validate(orjson.loads(self.value))
+
+    def spread(self, partitions: int) -> int:
+        """A partition for the records of its run: one cluster was recorded, which lives in one."""
+        return zlib.crc32(dict(self.headers)["ce_id"].partition(b"/")[0]) % partitions
 
     def renamed(self, suffix: str) -> Recorded:
         """The same of another run: with another plan id."""

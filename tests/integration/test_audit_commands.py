@@ -95,8 +95,7 @@ def commands(rig_endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory)
 
 
 async def replay(bootstrap: str, topic: str, lives: int = 3) -> None:
-    """Produce the recorded results by several lives of a writer, one after the other; the first cluster's to partition 0, wherever it lived."""
-    first = recorded()[0].partition
+    """Produce the recorded results by several lives of a writer, one after the other."""
     bus = Bus(Kafka(bootstrap), "replay")
     await bus.start()
     try:
@@ -104,7 +103,7 @@ async def replay(bootstrap: str, topic: str, lives: int = 3) -> None:
         for life in range(lives):
             chains = Chains(bus, f"life{life}", lambda: KEY)
             for one in recorded()[life * share : (life + 1) * share]:
-                await chains.produce(topic, one.key, one.value, one.headers, (one.partition - first) % PARTITIONS)
+                await chains.produce(topic, one.key, one.value, one.headers, one.spread(PARTITIONS))
     finally:
         await bus.stop()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from fleetwake.connections.kafka import Kafka
+from fleetwake.rig.probes import wait_until
 from fleetwake.rig.records import Endpoints
 from fleetwake.shell.chains import Chains
 from fleetwake.stream.bus import Bus
@@ -39,36 +42,48 @@ from tests.audit.recorded import Recorded, recorded
 pytestmark = pytest.mark.kafka
 
 KILLS = 50
-LIFE_SECONDS = (0.02, 0.45)
-"""A life takes about 0.2 s to its first transaction: most are killed somewhere in the midst of reading or writing, some before."""
+LIFE_SHARE = (0.5, 1.6)
+"""How long a life lasts, in times to its first transaction as measured: about half are killed in the midst of reading and writing, the others before."""
+LONGER, SHORTER = 1.15, 0.92
+"""What the measured time is multiplied with after a life that wrote nothing, and after one that did: other work may slow the machine down meanwhile."""
 PARTITIONS = 4
 KEY = b"k" * 32
 REPEATED_SHARE = 0.02
+AT_ONCE, ROUNDS = 10, 10
+"""Records produced side by side, and how often for each life: they come while it goes, in many small batches."""
+FIRST_LIMIT_S = 60.0
 HERE = Path(__file__).parent
 
 
-class Traffic(threading.Thread):
-    """Replays the recorded results of a real rig, under new plan ids each time, sealed, some produced twice, some of a type that is to come."""
+class Traffic:
+    """Replays the recorded results of a real rig when asked to, under new plan ids each time, sealed, some of them produced twice."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        super().__init__(name="traffic", daemon=True)
         self._bootstrap, self._topic = bootstrap, topic
-        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._random = random.Random(11)
         self.produced = 0
         self.failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Produce until told that it is enough."""
+    def start(self) -> None:
+        """Be ready to produce."""
+        self._thread.start()
+
+    def _run(self) -> None:
         try:
             asyncio.run(self._produce())
         except BaseException as error:
             self.failure = error
 
+    def more(self) -> None:
+        """Produce some more, from now on."""
+        self._wanted.put(True)
+
     def stop(self) -> None:
-        """Finish the round under way."""
-        self._enough.set()
-        self.join()
+        """Finish what was asked for."""
+        self._wanted.put(False)
+        self._thread.join()
         assert self.failure is None, self.failure
 
     async def _produce(self) -> None:
@@ -76,10 +91,10 @@ class Traffic(threading.Thread):
         await bus.start()
         chains = Chains(bus, "traffic", lambda: KEY)
         try:
-            for number in range(10_000):
-                if self._enough.is_set():
-                    return
-                await asyncio.gather(*(self._one(chains, one, number) for one in recorded()))
+            coming = ((one, number) for number in itertools.count() for one in recorded())
+            while await asyncio.to_thread(self._wanted.get):
+                for _ in range(ROUNDS):
+                    await asyncio.gather(*(self._one(chains, *next(coming)) for _ in range(AT_ONCE)))
         finally:
             await bus.stop()
 
@@ -87,7 +102,7 @@ class Traffic(threading.Thread):
         again = one.renamed(f"r{number}")
         times = 2 if self._random.random() < REPEATED_SHARE else 1
         for _ in range(times):
-            await chains.produce(self._topic, again.key, again.value, again.headers, one.partition % PARTITIONS)
+            await chains.produce(self._topic, again.key, again.value, again.headers, again.spread(PARTITIONS))
             self.produced += 1
 
 
@@ -165,7 +180,7 @@ def on_topic(bootstrap: str, topic: str) -> list[Message]:
 
 def count(engine: Engine, table: Any) -> int:
     """How many rows a table has."""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(read_only=True) as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
@@ -174,21 +189,34 @@ def test_nothing_is_lost_and_nothing_doubled(rig_endpoints: Endpoints, topic: st
     engine = engine_of(*place)
     prepare(engine)
     lives = Lives([bootstrap, topic, *place], tmp_path)
-    progressed, before = 0, 0
     try:
-        for _ in range(KILLS):
-            pid = lives.start()
-            time.sleep(chooser.uniform(*LIFE_SECONDS))  # the point of the kill is a moment, not an event
-            kill(pid)
-            written = count(engine, records)
-            progressed, before = progressed + (written > before), written
+        progressed = _kill_all(lives, engine, traffic, chooser)
     finally:
         lives.end()
-    assert progressed >= KILLS // 2, f"only {progressed} of {KILLS} lives wrote anything: {lives.errors.read_text()[-2000:]}"
+    assert progressed >= KILLS // 3, f"only {progressed} of {KILLS} lives wrote anything: {lives.errors.read_text()[-2000:]}"
     traffic.stop()
     TrailConsumer(Source(Kafka(bootstrap), topic), engine, TrailMetrics()).run(until_end=True)
     _judge(engine, topic, on_topic(bootstrap, topic))
     engine.dispose()
+
+
+def _kill_all(lives: Lives, engine: Engine, traffic: Traffic, chooser: random.Random) -> int:
+    """Have the lives, each killed at a moment of its own; returns how many of them wrote something."""
+    traffic.more()
+    began, pid = time.monotonic(), lives.start()
+    wait_until(lambda: count(engine, records) > 0, FIRST_LIMIT_S, "the first transaction")
+    span = time.monotonic() - began
+    kill(pid)
+    progressed, before = 1, count(engine, records)
+    for _ in range(KILLS - 1):
+        traffic.more()
+        pid = lives.start()
+        time.sleep(span * chooser.uniform(*LIFE_SHARE))  # the point of the kill is a moment, not an event
+        kill(pid)
+        written = count(engine, records)
+        span *= SHORTER if written > before else LONGER
+        progressed, before = progressed + (written > before), written
+    return progressed
 
 
 def _judge(engine: Engine, topic: str, held: list[Message]) -> None:

@@ -123,6 +123,8 @@ class Prometheus:
         ]
         self._process = spawn(command, {}, folder / "prometheus.log", str(rig.state_dir))
         wait_until(lambda: http_ok(f"{self.url}/-/ready"), START_LIMIT_S, "Prometheus")
+        # it begins to scrape some seconds after it is ready: what happened before has no rate
+        wait_until(lambda: len(self.now("up == 1")) == len(targets), START_LIMIT_S, "the first scrape of every target")
 
     def stop(self) -> None:
         """End it."""

@@ -12,6 +12,7 @@ import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ NAMESPACE, NAME = "watched", "demo"
 MACHINES = 1 + 3
 FIRES_LIMIT_S = 30.0
 """Of alerts that hold for an hour as installed: 10 s here, a scrape, an evaluation, and a busy machine."""
+SCRAPES = 10
+"""As many as a rate looks back over."""
 FLOOD_LIMIT_S, FLOOD_BURST = 20.0, 2_000
 AFTER_FAULTS = {
     "pipeline / Watches that broke, records produced again",
@@ -65,6 +68,8 @@ def demo(watched: Watched) -> Watched:
     fleet.settle(NAMESPACE, NAME)
     available = f'capi_cluster_status_condition{{type="Available", status="True", namespace="{NAMESPACE}"}} == 1'
     wait_until(lambda: watched.prometheus.now(available) != [], FIRES_LIMIT_S, "what Prometheus has scraped of the demo")
+    scraped = f"count_over_time(up[1m]) >= {SCRAPES}"
+    wait_until(lambda: len(watched.prometheus.now(scraped)) == len(SERVICES) + 1, FIRES_LIMIT_S, "rates of every target")
     return watched
 
 
@@ -259,11 +264,35 @@ def test_writes_that_a_policy_refuses(demo: Watched) -> None:
     for name, reason in (("forbidden", "Forbidden"), ("invalid", "Invalid")):
         fleet.kubectl("create", "namespace", name)
         fleet.kubectl("apply", "-f", "-", stdin=DENIED % {"name": name, "namespace": name, "reason": reason})
-        fleet.apply(*manifests.cluster("refused", name, workers=1))
-    # their endpoints are promised, and no control plane comes up behind them
-    _fires(demo, "WritesForbidden", "WritesInvalid", "ReconcileErrors", "ClusterNotAvailable", "WorkloadClusterNotConnected")
-    for name in ("forbidden", "invalid"):
-        fleet.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+    try:
+        for name in ("forbidden", "invalid"):
+            # an API server takes a moment to read its policies
+            wait_until(partial(_refuses, fleet, name), FIRES_LIMIT_S, f"the policy of {name}")
+            fleet.apply(*manifests.cluster("refused", name, workers=1))
+        # their endpoints are promised, and no control plane comes up behind them
+        _fires(demo, "WritesForbidden", "WritesInvalid", "ReconcileErrors", "ClusterNotAvailable", "WorkloadClusterNotConnected")
+    finally:
+        for name in ("forbidden", "invalid"):
+            fleet.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+
+
+def _refuses(fleet: Fleet, namespace: str) -> bool:
+    """Whether a Machine is refused there now."""
+    machine = {
+        "apiVersion": "cluster.x-k8s.io/v1beta2",
+        "kind": "Machine",
+        "metadata": {"name": "tried", "namespace": namespace},
+        "spec": {
+            "clusterName": "tried",
+            "bootstrap": {"dataSecretName": "none"},
+            "infrastructureRef": {"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "DevMachine", "name": "tried"},
+        },
+    }
+    try:
+        fleet.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(machine))
+    except AssertionError as error:
+        return "not in this namespace" in str(error)
+    return False
 
 
 def test_a_machine_that_may_not_go_and_a_certificate_that_ends(demo: Watched) -> None:
