@@ -59,6 +59,13 @@ class SimProvider:
                 if workload is not None:
                     workload.sever()
 
+    async def keep_only(self, uids: frozenset[str]) -> None:
+        """Forget clusters and hosts whose DevCluster or DevMachine is not among these: they went while nobody looked."""
+        for state in [state for state in self.states.values() if state.uid not in uids]:
+            await self.remove_cluster({"uid": state.uid})
+        for uid in [uid for state in self.states.values() for uid in state.machines if uid not in uids]:
+            await self.remove_machine({"uid": uid})
+
     async def ensure_machine(self, arguments: Mapping[str, Any]) -> None:
         """Bring a host to the stages asked for."""
         wanted = MachineArguments(**arguments)
