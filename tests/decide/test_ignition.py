@@ -144,6 +144,8 @@ def test_base64_is_opened() -> None:
     assert HostFile("/a", packed, encoding="gzip+base64").decoded() == b"packed"
     with pytest.raises(InvalidError, match="/a"):
         HostFile("/a", "!", encoding="base64").decoded()
+    with pytest.raises(InvalidError, match="no octal number"):
+        rendered({}, files=(HostFile("/a", "x", permissions="u=rw"),))
 
 
 def test_appended_files_of_each_version() -> None:

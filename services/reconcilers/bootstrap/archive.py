@@ -67,10 +67,6 @@ def expressions(files: Iterable[HostFile]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _mode(file: HostFile) -> int:
-    return int(file.permissions, 8) if file.permissions else 0o644
-
-
 def _linux_members(host: Host, layout: Layout, *, templated: bool) -> Iterable[_Member]:
     folder = layout.fetched
     lines = ["#!/bin/sh", "set -eu", "umask 022"]
@@ -78,7 +74,7 @@ def _linux_members(host: Host, layout: Layout, *, templated: bool) -> Iterable[_
         relative, target = file.path.lstrip("/"), shlex.quote(file.path)
         template = templated and not file.encoding and _EXPRESSION.search(file.text) is not None
         if not file.append and not template:
-            yield _Member(relative, file.decoded(), _mode(file), file.owner)
+            yield _Member(relative, file.decoded(), file.mode, file.owner)
             continue
         part = f"{folder}/parts/{index}"
         yield _Member(part.lstrip("/"), (JINJA_HEADER.encode() if template else b"") + file.decoded(), 0o600)
@@ -89,7 +85,7 @@ def _linux_members(host: Host, layout: Layout, *, templated: bool) -> Iterable[_
             lines.extend(f"{command} {shlex.quote(value)} {target}" for command, value in (("chown", file.owner), ("chmod", file.permissions)) if value)
         else:
             # an empty file in the archive gives the place its owner and mode
-            yield _Member(relative, b"", _mode(file), file.owner)
+            yield _Member(relative, b"", file.mode, file.owner)
             lines.append(f"cat {part} > {target} && rm {part}")
     passwords = [f"{user['name']}:{user['passwd']}" for user in host.users if user.get("passwd")]
     if passwords:

@@ -60,6 +60,18 @@ class HostFile:
         """The content as every format writes it: a text ends with one newline; what is encoded stays as it is."""
         return self.content if self.encoding or not self.content.strip("\n") else self.content.rstrip("\n") + "\n"
 
+    @property
+    def mode(self) -> int:
+        """The permissions as a number; 0644 where none are given.
+
+        Raises:
+            InvalidError: they are no octal number.
+        """
+        try:
+            return int(self.permissions, 8) if self.permissions else 0o644
+        except ValueError:
+            raise InvalidError(f"file {self.path}: permissions {self.permissions!r} are no octal number") from None
+
     def decoded(self) -> bytes:
         """The bytes that are on the disk in the end.
 

@@ -139,7 +139,7 @@ class Ignition:
     def _file(self, parts: tuple[HostFile, ...]) -> dict[str, Any]:
         first = parts[0]
         user, _, group = first.owner.partition(":")
-        made: dict[str, Any] = {"path": first.path, "mode": int(first.permissions, 8) if first.permissions else 0o644}
+        made: dict[str, Any] = {"path": first.path, "mode": first.mode}
         if user.strip():
             made["user"] = {"name": user.strip()}
         if group.strip():
