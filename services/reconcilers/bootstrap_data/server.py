@@ -142,7 +142,8 @@ class BootstrapDataServer:
     async def _get(self, request: web.Request) -> web.Response:
         remote, now = request.remote or "", self._clock.boot()
         if self._refusals.too_many(remote, now):
-            return web.Response(status=429)
+            # for a host behind the same address it is a delay, no refusal: it tries again
+            return web.Response(status=503, headers={"Retry-After": "30"})
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         if not _LABEL.fullmatch(namespace) or not _SUBDOMAIN.fullmatch(name):
             # names go into paths of the API server: nothing but a name may
