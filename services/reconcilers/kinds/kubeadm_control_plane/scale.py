@@ -161,7 +161,7 @@ def _up(observed: Observed, health: Health) -> Move:
     if not result.passed:
         return _blocked(observed, result)
     join = bool(observed.members)
-    reason = "scale up" if join else "initialize the control plane"
+    reason = f"{len(observed.members)} of {observed.replicas} Machines exist" if join else "initialize the control plane"
     try:
         steps = machines.create(observed, next_failure_domain(observed), join=join, reason=reason)
     except ValueError as error:
@@ -186,7 +186,8 @@ def _down(observed: Observed, health: Health) -> Move:
             return Move(wait=DELETING_RETRY, ends=True)
         lead = forward
     machine = member.machine
-    delete = Delete(key_of(machine), api_version_of(machine), machine.metadata.uid, "scale down", machine.metadata.resource_version)
+    reason = f"{len(observed.members)} Machines exist, {observed.replicas} are wanted"
+    delete = Delete(key_of(machine), api_version_of(machine), machine.metadata.uid, reason, machine.metadata.resource_version)
     return Move((*lead, delete), ends=True, guarded=bool(lead))
 
 
