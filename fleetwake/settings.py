@@ -40,6 +40,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Watcher", "lease_seconds"),
     ("Upkeep", "drift_seconds"),
     ("Development provider", "dev_host"),
+    ("Bootstrap data", "bootstrap_data_url"),
     ("Display", "process_title"),
     ("Audit trail", "trail_database"),
 )

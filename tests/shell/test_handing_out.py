@@ -14,7 +14,7 @@ from fleetwake.errors import UnavailableError
 from fleetwake.plan import Computed, SecretInputs
 from fleetwake.shell.ports import Ports
 from fleetwake.shell.resources import Resources
-from fleetwake.shell.results import Results
+from fleetwake.shell.results import Results, Writer
 from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, Settings, WriteOptions, definition_of_crd
 from fleetwake.sim.loop import SimClock
 from fleetwake.tracing.spans import Tracer
@@ -61,7 +61,7 @@ class Handed:
         self.api = ApiServer(self.clock.now, Settings(create_namespaces=True, first_version=100), [*WORKLOAD_KINDS, *definitions])
         self.kube, self.bus, self.spent = Wire(self.api), ListBus(), Forgetful()
         ports = Ports(self.kube, self.bus, self.clock, CountedKeys(), Tracer("reconcilers", "w0", "", self.clock))
-        results = Results(ports, Topics("t"), "reconcilers", "w0", "life-1")
+        results = Results(ports, Topics("t"), Writer("reconcilers", "w0", "life-1"))
         self.service = HandingOut(Place(ports, Resources(MODELS), results, self.spent, POINT, 4))
         for body in (cluster(), machine("m1", control_plane=True), kubeadm_config("m1", "m1", SPEC), *certificates()):
             self.create(body)

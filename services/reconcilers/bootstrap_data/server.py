@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import uuid
 from collections import OrderedDict
 from contextlib import suppress
 
-import redis.asyncio as redis
 from aiohttp import web
 from redis.exceptions import RedisError
 
+from fleetwake.connections.redis import Redis
 from fleetwake.errors import FleetwakeError
 from fleetwake.settings import Settings
-from fleetwake.shell.results import Results
 from fleetwake.shell.service import Service
 from schemas.api.scalars import LABEL_PATTERN, SUBDOMAIN_PATTERN
 from schemas.keys import ObjectKey
@@ -26,6 +24,8 @@ from services.reconcilers.bootstrap_data.handing_out import HandingOut, Place, c
 
 log = logging.getLogger(__name__)
 REFRESH_SECONDS = 60.0
+TIMEOUT_SECONDS = 1.0
+"""For Redis: without its answer the API server's counts."""
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long Redis remembers a used token: longer than one may live."""
 REFUSALS_MAX = 20
@@ -45,8 +45,8 @@ def fetch_point(settings: Settings) -> FetchPoint | None:
 class RememberedTokens:
     """``SpentTokens`` in Redis. It may forget: the Secret's annotation is the truth."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self._redis = redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) if url else None
+    def __init__(self, redis: Redis, prefix: str) -> None:
+        self._redis = redis.async_client(TIMEOUT_SECONDS) if redis else None
         self._prefix = f"fleetwake:{prefix}:fetched"
 
     async def cluster_of(self, token_hash: str) -> str:
@@ -54,10 +54,9 @@ class RememberedTokens:
         if self._redis is None:
             return ""
         try:
-            found = await self._redis.get(f"{self._prefix}:{token_hash}")
+            return str(await self._redis.get(f"{self._prefix}:{token_hash}") or "")
         except (RedisError, OSError):
             return ""
-        return found.decode() if isinstance(found, bytes) else ""
 
     async def remember(self, token_hash: str, cluster: str) -> None:
         """Remember a used token."""
@@ -99,11 +98,12 @@ class BootstrapDataServer:
         settings, ports = service.settings, service.worker.ports
         self._address = (settings.bootstrap_data_bind, settings.bootstrap_data_port)
         self._clock = ports.clock
-        self._spent = RememberedTokens(settings.redis_url, settings.topic_prefix)
+        self._spent = RememberedTokens(settings.redis, settings.topic_prefix)
         self._refusals = Refusals()
         self._authority = Authority(ports.kube, point.ca, point.url, ports.clock.now)
-        results = Results(ports, settings.topics, service.spec.name, settings.instance, f"bootstrap-data/{uuid.uuid4()}")
-        self._handing_out = HandingOut(Place(ports, service.worker.resources, results, self._spent, point, settings.partitions))
+        # the worker's own chains: where it owns the partition, what follows vouches for these records
+        place = Place(ports, service.worker.resources, service.worker.results, self._spent, point, settings.partitions)
+        self._handing_out = HandingOut(place)
         self._runner: web.AppRunner | None = None
         self._refreshing: asyncio.Task[None] | None = None
 
