@@ -1,7 +1,7 @@
 """The TLS identity of the service: a Secret with ``ca.crt``, ``tls.crt`` and ``tls.key``, somebody else's (cert-manager's) or our own.
 
 Without the Secret a worker makes a certificate authority and a certificate, and keeps the authority's key beside them (``ca.key``) to sign again before the
-certificate ends. A Secret without ``ca.key`` is somebody else's to renew: it is only read again.
+certificate ends, or for another host when the URL has changed. A Secret without ``ca.key`` is somebody else's to renew: it is only read again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 
 from fleetwake.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from fleetwake.kube.answers import body_of, error_of
-from fleetwake.kube.pki import CertificateSpec, KeyPair, certificate_expiry, generate_key, load_key_pair, self_signed_ca, sign_certificate
+from fleetwake.kube.pki import CertificateSpec, KeyPair, certificate_expiry, certificate_names, generate_key, load_key_pair, self_signed_ca, sign_certificate
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import MERGE_PATCH, KubePort, Request
 from schemas.keys import ObjectKey
@@ -50,6 +50,8 @@ class Authority:
                 state = await self._current()
             except (AlreadyExistsError, ConflictError):
                 continue
+            except ValueError as error:
+                raise InvalidError(str(error), operation=f"serve with {self._secret}") from None
             self._serve(state)
             return
         raise ConflictError("it changes again and again", operation=f"keep {self._secret}")
@@ -64,11 +66,14 @@ class Authority:
             data = self._signed(authority) | {"ca.key": authority.key_pem, "ca.crt": authority.cert_pem}
             return await self._send(Request("POST", self._path(collection=True), body=orjson.dumps({**body, "data": _encoded(data)})))
         data = decode_secret(state)
-        if not data.get("ca.key") or not data.get("tls.crt") or certificate_expiry(data["tls.crt"]) - self._now() > RENEW_WHEN_LEFT:
+        if not data.get("ca.key") or not data.get("tls.crt") or self._is_good(data["tls.crt"]):
             return state
         renewed = self._signed(KeyPair(data["ca.crt"], data["ca.key"]))
         patch = {"metadata": {"resourceVersion": state["metadata"]["resourceVersion"]}, "data": _encoded(renewed)}
         return await self._send(Request("PATCH", self._path(), {}, orjson.dumps(patch), MERGE_PATCH))
+
+    def _is_good(self, certificate: bytes) -> bool:
+        return self._host in certificate_names(certificate) and certificate_expiry(certificate) - self._now() > RENEW_WHEN_LEFT
 
     def _signed(self, authority: KeyPair) -> dict[str, bytes]:
         spec = CertificateSpec(self._host, sans=(self._host,), usages=("server",), validity=VALIDITY)
