@@ -118,6 +118,7 @@ def test_taints_come_from_the_data() -> None:
     [
         pytest.param(WORKER.replace("#cloud-config", ""), "does not begin", id="header"),
         pytest.param(WORKER.replace("kubeadm join --config", "kubeadm join"), "0 times", id="no-command"),
+        pytest.param(WORKER.replace("&& echo success", "&& echo done"), "no command writes /run/cluster-api/bootstrap-success", id="no-sentinel"),
         pytest.param(WORKER.replace("path: /run/kubeadm/kubeadm-join-config.yaml", "path: /elsewhere"), "which nothing writes", id="file"),
         pytest.param(WORKER.replace("kind: JoinConfiguration", "kind: JoinConfig"), "no kind 'JoinConfig'", id="kind"),
         pytest.param(WORKER.replace("      discovery:", "      discoverie:"), "has no field discoverie", id="unknown-field"),
@@ -135,6 +136,18 @@ def test_taints_come_from_the_data() -> None:
 def test_what_a_host_would_choke_on(text: str, message: str) -> None:
     with pytest.raises(BootstrapError, match=message):
         parse({"value": text.encode()}, "node-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("cloud-config", {}), ("ignition-3.4", {}), ("cloud-config", {"bootstrapper": "kubelet"}), ("windows", {"operatingSystem": "windows"})]
+)
+def test_a_script_that_ends_early_leaves_no_sentinel(name: str, ours: dict[str, str]) -> None:
+    early = {"preKubeadmCommands": ["echo before", "exit 1", "echo never"]}
+    spec = spec_of(Role.JOIN_WORKER, FORMATS[name], ours) if name in FORMATS else WINDOWS
+    with pytest.raises(BootstrapError, match="ends the host's script before it becomes a Node: /run/cluster-api/bootstrap-success.complete was not written"):
+        parse(data(Role.JOIN_WORKER, {**spec, **early}, given=short_inputs()), "node-1", windows=name == "windows")
+    late = {"postKubeadmCommands": ["exit 1"]}
+    understood(parse(data(Role.JOIN_WORKER, {**spec, **late}, given=short_inputs()), "node-1", windows=name == "windows"), Role.JOIN_WORKER)
 
 
 def test_message_of_broken_yaml_shows_no_content() -> None:

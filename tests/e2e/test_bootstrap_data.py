@@ -1,4 +1,4 @@
-"""How hosts get what is secret: every format, fetched with a token that works once; a Windows worker beside them; data that goes once its Node is Ready."""
+"""How hosts get what is secret: every format, fetched with a token that works once; a Windows worker beside them; data that goes once its Node is Ready; a thief."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from schemas.results import Done, Planned
 from tests.e2e import manifests
 from tests.e2e.fleet import Fleet
 from tests.e2e.manifests import Document
-from tests.e2e.recorder import World, condition
+from tests.e2e.recorder import World, condition, told
 from tests.e2e.topics import TOPICS, read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
@@ -75,6 +76,22 @@ def _machines(world: World, namespace: str, kind: str) -> list[dict[str, Any]]:
     return [value for value in world.all("Machine", namespace) if value["metadata"]["name"].startswith(f"mixed-{kind}-")]
 
 
+@dataclass(frozen=True)
+class Order:
+    """What the user data of a host says about fetching the rest."""
+
+    url: str
+    authority: str
+    token: str
+
+
+def _order(text: str) -> Order:
+    token, url = re.search(r"Bearer (\S+)", text), re.search(r"https://127\.0\.0\.1:\d+/v1/bootstrap-data/[a-z0-9./-]+", text)
+    authority = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
+    assert token is not None and url is not None and authority is not None
+    return Order(url[0], "\n".join(line.strip() for line in authority[0].splitlines()) + "\n", token[1])
+
+
 def _get(url: str, authority: str, token: str) -> int:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     try:
@@ -116,18 +133,14 @@ def test_a_token_works_once_and_replay_is_told(fleet: Fleet, mixed: str) -> None
     (machine,) = _machines(fleet.recorder.world, mixed, "cloud")
     name = machine["spec"]["bootstrap"]["dataSecretName"]
     _, text = _user_data(fleet, mixed, name)
-    token = re.search(r"Bearer (\S+)", text)
-    url = re.search(r"https://127\.0\.0\.1:\d+/v1/bootstrap-data/[a-z0-9./-]+", text)
-    authority = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
-    assert token is not None and url is not None and authority is not None
-    pem = "\n".join(line.strip() for line in authority[0].splitlines()) + "\n"
-    assert _get(url[0], pem, token[1]) == 410
-    assert _get(url[0], pem, "x" * len(token[1])) == 403
-    assert _get(url[0].replace(name, f"{name}-not"), pem, token[1]) in (403, 410)
+    found = _order(text)
+    assert _get(found.url, found.authority, found.token) == 410
+    assert _get(found.url, found.authority, "x" * len(found.token)) == 403
+    assert _get(found.url.replace(name, f"{name}-not"), found.authority, found.token) in (403, 410)
     # Redis forgets everything: the API server does not
     with redis.Redis.from_url(fleet.rig.endpoints().redis_url) as client:
         client.flushall()
-    assert _get(url[0], pem, token[1]) == 410
+    assert _get(found.url, found.authority, found.token) == 410
     records = [record for record in _results(fleet, mixed) if record.key.endswith(f"/{name}")]
     planned = [record for record in records if isinstance(record, Planned) and "fetches its bootstrap data" in record.cause.change]
     assert len(planned) == 1 and [step.reason for step in planned[0].steps] == ["fetched by 127.0.0.1"]
@@ -161,6 +174,42 @@ def test_data_goes_once_its_node_is_ready(fleet: Fleet, mixed: str) -> None:
     fleet.recorder.wait(lambda world: [name] if world.get("Secret", mixed, name) is not None else [], 30.0, "bootstrap data deleted")
     config = fleet.api.get(f"/apis/bootstrap.cluster.x-k8s.io/v1beta2/namespaces/{mixed}/kubeadmconfigs/{name}")
     assert condition(config, "Ready") == "True"
+
+
+def test_a_thief_takes_the_place_of_a_host_and_is_seen(fleet: Fleet, mixed: str) -> None:
+    """Somebody reads the user data and is faster: the host is refused, does not become a Node, and everything that shows it says why."""
+    documents = {one["kind"]: one for one in _documents("mixed", mixed) if one["metadata"]["name"] == "mixed-cloud"}
+    slow: list[Document] = json.loads(json.dumps(list(documents.values())).replace("mixed-cloud", "mixed-robbed"))
+    by_kind = {one["kind"]: one for one in slow}
+    # the host takes its time to boot, the thief does not
+    by_kind["DevMachineTemplate"]["spec"]["template"]["spec"]["backend"]["inMemory"]["vm"] = {"provisioning": {"startupDuration": "10s"}}
+    fleet.apply(*slow)
+
+    def named(world: World) -> list[str]:
+        found = _machines(world, mixed, "robbed")
+        return [] if found and found[0]["spec"]["bootstrap"].get("dataSecretName") else ["no bootstrap data"]
+
+    fleet.recorder.wait(named, 30.0, "data for the host")
+    (machine,) = _machines(fleet.recorder.world, mixed, "robbed")
+    _, text = _user_data(fleet, mixed, machine["spec"]["bootstrap"]["dataSecretName"])
+    found = _order(text)
+    assert _get(found.url, found.authority, found.token) == 200
+
+    def unexplained(world: World) -> list[str]:
+        (robbed,) = _machines(world, mixed, "robbed")
+        host = next(one for one in world.all("DevMachine", mixed) if one["metadata"]["name"] == robbed["spec"]["infrastructureRef"]["name"])
+        reason, shown = "the bootstrap data is refused: 410", [("DevMachine", told(host, "NodeProvisioned")), ("Machine", told(robbed, "InfrastructureReady"))]
+        shown.append(("Cluster", told(world.get("Cluster", mixed, "mixed"), "WorkerMachinesReady")))
+        return [f"{kind} says {said}" for kind, said in shown if reason not in said] + [
+            "no reason BootstrapFailed" for _, said in shown[:1] if not said.startswith("BootstrapFailed")
+        ]
+
+    fleet.recorder.wait(unexplained, 45.0, "the failure explained")
+    assert not (machine.get("status") or {}).get("nodeRef")
+    errors = [one.error for one in _results(fleet, mixed) if isinstance(one, Done) and one.key.endswith(f"/{machine['metadata']['name']}")]
+    assert any("is refused to 127.0.0.1: the token has been used before" in error for error in errors)
+    fleet.kubectl("-n", mixed, "delete", "machinedeployment", "mixed-robbed", "--wait=false")
+    fleet.recorder.wait(lambda world: [one["metadata"]["name"] for one in _machines(world, mixed, "robbed")], 45.0, "the robbed host gone")
 
 
 def test_a_change_of_the_proxy_rolls_the_control_plane_and_says_so(fleet: Fleet, mixed: str) -> None:

@@ -3,7 +3,7 @@
 Nothing is executed. What the emulation needs comes out (join or init, taints, labels, token, ClusterConfiguration); what a real host would choke on is a
 ``BootstrapError``. No content of the data appears in a message but names of fields, files and versions: the data holds keys.
 
-Source: kubeadm 1.36 config API v1beta3, v1beta4 (fields per kind); Kubernetes 1.36 kubelet TLS bootstrapping.
+Source: kubeadm 1.36 config API v1beta3, v1beta4 (fields per kind); Kubernetes 1.36 kubelet TLS bootstrapping; Cluster API v1.14 bootstrap contract (sentinel).
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect":
 CONTROL_PLANE_FILES = ("/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/ca.key")
 KUBELET_UNIT = "/etc/systemd/system/kubelet.service.d/20-fleetwake.conf"
 
+SENTINEL = "/run/cluster-api/bootstrap-success.complete"
+"""What a host writes once it has become a Node (C:\\run\\... on Windows): without it nobody would know."""
+
+_SENTINEL = re.compile(r"echo success ?> ?\S*bootstrap-success\.complete")
+_ENDS = re.compile(r"^\s*exit( /b)?( \d+)?\s*$")
 _KUBEADM = re.compile(r"\bkubeadm (init|join)\b.*?--config[ =](\S+)")
 _KUBELET = re.compile(r"\bsystemctl enable --now kubelet\b")
 _TOKEN = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})$")
@@ -72,9 +77,11 @@ def parse(data: UserData) -> BootstrapData:
     """
     found = [match for line in data.commands for match in _KUBEADM.finditer(line)]
     if not found and any(_KUBELET.search(line) for line in data.commands):
+        _reach_the_end(data.commands, _KUBELET)
         return _kubelet(data)
     if len(found) != 1:
         raise BootstrapError(f"the commands must run kubeadm init or kubeadm join with --config once, they do {len(found)} times")
+    _reach_the_end(data.commands, _KUBEADM)
     verb, path = found[0][1], found[0][2]
     if path not in data.files:
         raise BootstrapError(f"kubeadm {verb} reads {path}, which nothing writes")
@@ -85,6 +92,16 @@ def parse(data: UserData) -> BootstrapData:
             if not data.files.get(needed, b"").strip():
                 raise BootstrapError(f"a control plane host needs {needed}, which nothing writes")
     return made
+
+
+def _reach_the_end(commands: tuple[str, ...], makes_a_node: re.Pattern[str]) -> None:
+    """Raises: BootstrapError where the commands end before the one that makes a Node, or none from there on says that it did."""
+    place = next(index for index, line in enumerate(commands) if makes_a_node.search(line))
+    ended = next((index for index, line in enumerate(commands[:place]) if _ENDS.match(line)), None)
+    if ended is not None:
+        raise BootstrapError(f"command {ended + 1} of {len(commands)} ends the host's script before it becomes a Node: {SENTINEL} was not written")
+    if not any(_SENTINEL.search(line) for line in commands[place:]):
+        raise BootstrapError(f"no command writes {SENTINEL}: whether the host became a Node would not be known")
 
 
 def _load_all(text: str, what: str) -> list[Any]:
