@@ -17,7 +17,7 @@ from schemas.crd import definition
 from schemas.keys import ObjectKey
 from services.reconcilers.bootstrap import composition
 from services.reconcilers.bootstrap.host import Role
-from tests.decide.bootstrap_world import POINT, inputs, request_of
+from tests.decide.bootstrap_world import POINT, inputs, request_of, stored
 
 Json = dict[str, Any]
 Path = tuple[str, ...]
@@ -127,6 +127,8 @@ def given() -> SecretInputs:
     """Secrets of both names that samples have, with all keys that are asked for."""
     data = {name: {key: f"{name}{key}".encode() for key in ("v0", "v1", "username", "password")} for name in ("v0", "v1")}
     found = inputs()
+    # of an external etcd
+    data["demo-apiserver-etcd-client"] = stored("etcd")
     more = {ObjectKey("", "Secret", "default", name): values for name, values in data.items()}
     return SecretInputs({**found.secrets, **more}, (), found.now)
 

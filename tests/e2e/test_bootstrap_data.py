@@ -1,4 +1,4 @@
-"""How hosts get what is secret: every format, fetched with a token that works once; a Windows worker beside them; data that goes once its Node is Ready; a thief."""
+"""How hosts get what is secret: every format, fetched with a token that works once; Windows beside Linux; data that goes once its Node is Ready; a thief."""
 
 from __future__ import annotations
 
