@@ -62,7 +62,7 @@ test: ## all of it: lint, quick tests, tests on real servers
 test-kubeadm: install tools ## kubeadm of the last line that reads v1beta3 judges our documents; a build of some minutes, the first time
 	cd rig/kubeadm-v1beta3 && $$($(CURDIR)/$(BIN)/python -c 'from fleetwake.rig.progress import Progress; from fleetwake.rig.toolchain import find_go; print(find_go(Progress()))') \
 	  build -trimpath -buildvcs=false -ldflags="-s -w" -o $(CURDIR)/$(VENV)/kubeadm-v1beta3 k8s.io/kubernetes/cmd/kubeadm
-	FLEETWAKE_KUBEADM=$(CURDIR)/$(VENV)/kubeadm-v1beta3@v$$(sed -n 's|^.*k8s.io/kubernetes v\([0-9.]*\)$$|\1|p' rig/kubeadm-v1beta3/go.mod) \
+	FLEETWAKE_KUBEADM=$(CURDIR)/$(VENV)/kubeadm-v1beta3@v$$(sed -n 's|^.*k8s.io/kubernetes v\([0-9.]*\).*|\1|p' rig/kubeadm-v1beta3/go.mod) \
 	  $(BIN)/pytest -q tests/integration/test_bootstrap_validators.py -k kubeadm $(ARGS)
 
 test-sim: install ## simulations with SEEDS=1000 seeds
