@@ -137,6 +137,10 @@ def test_replay_is_refused_whatever_redis_knows(flushed: bool) -> None:
         # what Redis remembers costs the API server nothing
         assert (len(world.kube.requests) > reads) is flushed
         assert world.errors() == ["bootstrap data is refused to 10.6.6.6: the token has been used before"]
+        # in the history of the Secret, beside the use
+        steps = [(step["reason"], step["outcome"], step["target"]) for one in world.bus.results("done") for step in one["steps"]]
+        assert [(reason, outcome) for reason, outcome, _ in steps] == [("fetched by 10.0.0.7", "done"), ("refused to 10.6.6.6", "skipped")]
+        assert len({target for _, _, target in steps}) == 1
 
     replayed()
 

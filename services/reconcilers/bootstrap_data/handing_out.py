@@ -41,7 +41,7 @@ from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT, Obse
 
 log = logging.getLogger(__name__)
 KIND = "BootstrapData"
-"""The kind of these runs in the audit trail."""
+"""The kind of these runs in traces."""
 ROUNDS_MAX = 6
 """Rounds of reading until an observation reads nothing new; it takes three."""
 
@@ -209,11 +209,13 @@ class HandingOut:
         outcome.resource_version = str(body_of(response)["metadata"]["resourceVersion"])
 
     async def _refused(self, key: ObjectKey, cluster: ClusterKey, remote: str, verdict: Verdict) -> None:
-        """Tell a refusal; a broker that does not answer delays no refusal."""
+        """Tell a refusal, as a step on the Secret that was not sent: so it is in the Secret's history. A broker that does not answer delays no refusal."""
         log.warning("bootstrap data of %s/%s is refused to %s: %s", key.namespace, key.name, remote, verdict.value)
         place, now = self._place, self._place.ports.clock.now()
         with place.ports.tracing.run(KIND, key, cluster, (), now) as trace:
             run = self._run(key, cluster, trace)
+            run.plan((Patch(ObjectKey("", "Secret", key.namespace, key.name), "v1", "", {}, f"refused to {remote}"),))
+            run.outcomes[0].error = verdict.value
             run.failures.append(RetryableError(f"bootstrap data is refused to {remote}: {verdict.value}"))
             with suppress(UnavailableError):
                 await place.results.done(run, [Cause(change=f"a host at {remote} asks for bootstrap data")], now, Plan())
