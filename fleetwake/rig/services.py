@@ -27,6 +27,7 @@ class Service:
 
 WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
+REMEDIATION = Service("remediation", "remediate", "remediation")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
@@ -50,8 +51,8 @@ def client_env(endpoints: Endpoints, identity: str, account: str | None = None) 
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one development provider."""
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (DEV_INFRASTRUCTURE, 0)]
+    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one of remediation, one development provider."""
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (REMEDIATION, 0), (DEV_INFRASTRUCTURE, 0)]
     handing_out, *ports = free_ports(len(instances) + 1)
     processes = (_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
     return tuple(_serving_bootstrap_data(process, handing_out) for process in processes)

@@ -71,9 +71,11 @@ def test_the_watcher_may_watch_every_kind_that_it_carries() -> None:
 
 
 def test_workers_watch_nothing_and_list_no_secret() -> None:
-    for service in ("reconcilers", "dev-infrastructure"):
+    for service in ("reconcilers", "remediation", "dev-infrastructure"):
         assert not _granted(service, "watch", "namespaced")
         assert ("", "secrets") not in _granted(service, "list")
+    assert ("", "secrets") not in {pair for verb in ("get", "create", "patch", "delete") for pair in _granted("remediation", verb)}
+    assert not _granted("remediation", "create") - {("", "events")}, "it makes nothing but Events of its own right"
     assert ("", "secrets") not in _granted("dev-infrastructure", "delete")
     assert ("", "secrets") not in _granted("dev-infrastructure", "create") | _granted("dev-infrastructure", "patch")
 
@@ -93,7 +95,12 @@ def test_what_providers_grant_is_aggregated() -> None:
     manager, watcher = (
         {"matchLabels": {label: "true"}} for label in ("cluster.x-k8s.io/aggregate-to-manager", "fleetwake.cluster.x-k8s.io/aggregate-to-watcher")
     )
-    assert rules == {"fleetwake-reconcilers-providers": [manager], "fleetwake-watcher-providers": [watcher, manager]}
+    remediation = {"matchLabels": {"fleetwake.cluster.x-k8s.io/aggregate-to-remediation": "true"}}
+    assert rules == {
+        "fleetwake-reconcilers-providers": [manager],
+        "fleetwake-watcher-providers": [watcher, manager],
+        "fleetwake-remediation-providers": [remediation, manager],
+    }
 
 
 def test_the_page_of_permissions_is_what_the_roles_say() -> None:

@@ -135,8 +135,8 @@ def _node_status(facts: NodeFacts, at: datetime) -> JsonDict:
     }
 
 
-def node_conditions(at: datetime, *, lost: bool = False) -> list[JsonDict]:
-    """The conditions of a Node whose kubelet reports, or (``lost``) has stopped to."""
+def node_conditions(at: datetime, *, lost: bool = False, ready: str = "") -> list[JsonDict]:
+    """The conditions of a Node whose kubelet reports, or (``lost``) has stopped to; ``ready``: why it reports that it is not."""
     reports = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -147,6 +147,8 @@ def node_conditions(at: datetime, *, lost: bool = False) -> list[JsonDict]:
     conditions = []
     for type_, status, reason, message in reports:
         told = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.") if lost else (status, reason, message)
+        if ready and type_ == "Ready":
+            told = ("False", "KubeletNotReady", ready)
         conditions.append({"type": type_, "status": told[0], "reason": told[1], "message": told[2], "lastHeartbeatTime": now, "lastTransitionTime": now})
     return conditions
 

@@ -30,6 +30,7 @@ PORTS: Mapping[str, tuple[int, ...]] = {
     "watcher": (8080,),
     "reconcilers-0": (8080, 9443),
     "reconcilers-1": (8080, 9443),
+    "remediation": (8080,),
     "dev-infrastructure": (8080,),
     "kube-state-metrics": (8080, 8081),
     "otelcol": (4317, 4318, 8888, 13133),
