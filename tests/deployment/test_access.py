@@ -10,6 +10,7 @@ from fleetwake.settings import Settings
 from schemas import crd
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS
+from services.reconcilers.bootstrap_data.authority import SECRET_NAME as CERTIFICATE_SECRET
 from services.watcher.app import lease_name
 from tests.deployment.manifests import of_kind, settings_env
 
@@ -84,9 +85,9 @@ def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
     assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
     assert not _granted("prepare", "delete") and not _granted("prepare", "get")
-    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {
-        (REDACTION_SECRET, SEALING_SECRET)
-    }
+    named = {(grant.service, grant.names) for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs}
+    assert {names for service, names in named if service != "reconcilers"} == {(REDACTION_SECRET, SEALING_SECRET)}
+    assert {names for service, names in named if service == "reconcilers"} == {(REDACTION_SECRET, SEALING_SECRET), (CERTIFICATE_SECRET,)}
 
 
 def test_what_providers_grant_is_aggregated() -> None:

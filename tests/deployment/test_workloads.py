@@ -232,3 +232,23 @@ def test_nothing_goes_in_or_out_unless_a_policy_says_so() -> None:
     ports = {name: {port["port"] for rule in spec.get("egress", ()) for port in rule["ports"]} for name, spec in policies.items()}
     assert 6379 not in ports["fleetwake-watcher"] and 4318 not in ports["fleetwake-watcher"]
     assert ports["fleetwake-kafka"] == ports["fleetwake-redis"] == set()
+
+
+def test_hosts_reach_the_reconcilers_and_nobody_else() -> None:
+    """What they fetch is behind one port, which their Service and a policy open, and which the provider's emulated hosts may go to."""
+    (service,) = (one["spec"] for one in of_kind("Service") if one["metadata"]["name"] == "fleetwake-bootstrap-data")
+    (reconcilers,) = (one for one in SERVICES if one.component == "reconcilers")
+    assert service["selector"] == reconcilers.spec["selector"]["matchLabels"]
+    # a node's address in the audit trail would tell nothing
+    assert (service["type"], service["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    listening = {entry["name"]: entry["containerPort"] for entry in reconcilers.pod["containers"][0]["ports"]}
+    settings = Settings.from_env(_environment(reconcilers.pod["containers"][0]))
+    assert listening["bootstrap-data"] == settings.bootstrap_data_port and settings.bootstrap_data_url == ""
+    assert [(port["port"], port["targetPort"]) for port in service["ports"]] == [(listening["bootstrap-data"], "bootstrap-data")]
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
+    opened = policies["fleetwake-bootstrap-data"]
+    assert opened["podSelector"]["matchLabels"] == service["selector"] and opened["ingress"] == [{"ports": [{"protocol": "TCP", "port": "bootstrap-data"}]}]
+    (way,) = policies["fleetwake-dev-infrastructure-to-bootstrap-data"]["egress"]
+    assert way["to"] == [{"podSelector": {"matchLabels": service["selector"]}}]
+    for one in SERVICES:
+        assert (one.component == "reconcilers") is ("bootstrap-data" in {port["name"] for port in one.pod["containers"][0]["ports"]})

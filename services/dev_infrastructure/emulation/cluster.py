@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import socket
 import ssl
@@ -51,7 +52,10 @@ class Afflictions:
 
 @dataclass
 class Host:
-    """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's."""
+    """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's.
+
+    ``fetched`` is what it fetched once and needs until it is a Node.
+    """
 
     uid: str
     dev_machine: str
@@ -67,6 +71,7 @@ class Host:
     member_id: int = 0
     ca_pem: bytes = b""
     serving: KeyPair | None = None
+    fetched: bytes = field(default=b"", repr=False)
 
     def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
         """Note why the bootstrap went no further ("": it did)."""
@@ -335,6 +340,7 @@ def _host_json(host: Host) -> JsonDict:
         "memberID": f"{host.member_id:x}",
         "ca": host.ca_pem.decode(),
         "serving": _pair_json(host.serving),
+        "fetched": base64.b64encode(host.fetched).decode(),
     }
 
 
@@ -354,4 +360,5 @@ def _host(value: JsonDict) -> Host:
         int(value["memberID"], 16),
         value["ca"].encode(),
         _pair(value["serving"]),
+        base64.b64decode(value.get("fetched", "")),
     )

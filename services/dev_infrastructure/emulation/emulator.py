@@ -20,12 +20,13 @@ from fleetwake.kind import Change
 from fleetwake.sim.apiserver import ApiStatusError
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
 from schemas.keys import ClusterKey, ObjectKey
-from services.dev_infrastructure.emulation.bootstrap_data import BootstrapError
-from services.dev_infrastructure.emulation.bootstrapping import Bootstrapper, SecretReader
+from services.dev_infrastructure.emulation import fetching
+from services.dev_infrastructure.emulation.bootstrapping import Bootstrapper, Fetcher, SecretReader
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
 from services.dev_infrastructure.emulation.faults import Inflicted, refuse
 from services.dev_infrastructure.emulation.objects import DEFAULT_VERSION
 from services.dev_infrastructure.emulation.ports import PortPool
+from services.dev_infrastructure.emulation.user_data import BootstrapError
 from services.dev_infrastructure.kinds.state import API_SERVER, ClusterArguments, ClusterState, MachineArguments
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,17 @@ MODE_PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the emulation needs: ports of the address it listens on, Secrets of the management API, a clock, whom to wake, where to keep (None: nowhere)."""
+    """What the emulation needs: ports of the address it listens on, Secrets of the management API, a clock, whom to wake, where to keep (None: nowhere).
+
+    ``fetch`` fetches bootstrap data as a host does.
+    """
 
     ports: PortPool
     secret: SecretReader
     now: Callable[[], datetime]
     wake: Callable[[ObjectKey], None]
     folder: Path | None = None
+    fetch: Fetcher = fetching.fetch
 
 
 class Emulator:
@@ -50,7 +55,7 @@ class Emulator:
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
         self._faults = Inflicted(outside.now)
-        self._bootstrapper = Bootstrapper(outside.secret, outside.now)
+        self._bootstrapper = Bootstrapper(outside.secret, outside.fetch, outside.now)
         self.clusters: dict[str, EmulatedCluster] = {}
         self.states: dict[str, ClusterState] = {}
         self._saves: dict[str, asyncio.TimerHandle] = {}
@@ -151,7 +156,7 @@ class Emulator:
             except BootstrapError as error:
                 host.fail(str(error), wanted.data, waits=error.again)
                 log.warning("DevMachine %s/%s: %s", cluster.key.namespace, wanted.name, error)
-            except (ApiStatusError, NotFoundError, ValueError) as error:
+            except (ApiStatusError, NotFoundError, UnavailableError, ValueError) as error:
                 host.fail(str(error), wanted.data, at=self._outside.now())
                 log.warning("DevMachine %s/%s: %s", cluster.key.namespace, wanted.name, error)
             finally:

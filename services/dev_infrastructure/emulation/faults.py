@@ -15,12 +15,12 @@ from typing import Any
 
 from fleetwake.sim.apiserver.store import Key
 from services.dev_infrastructure.emulation import objects
-from services.dev_infrastructure.emulation.bootstrap_data import BootstrapError
+from services.dev_infrastructure.emulation.bootstrap_data import SENTINEL
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
 from services.dev_infrastructure.emulation.kubelet import AS_KUBELET
+from services.dev_infrastructure.emulation.user_data import BootstrapError
 from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, NO_FAULTS, NODE, VM, ClusterState, Faults
 
-SENTINEL = "/run/cluster-api/bootstrap-success.complete"
 TOLD = "the kubelet was told to fail by annotation"
 FAILURES = {
     VM: "the host does not start",

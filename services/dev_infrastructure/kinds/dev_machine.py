@@ -32,6 +32,8 @@ MANAGER = "capi-devmachine"
 VM_PROVISIONED, NODE_PROVISIONED, ETCD_PROVISIONED, API_SERVER_PROVISIONED = "VMProvisioned", "NodeProvisioned", "EtcdProvisioned", "APIServerProvisioned"
 CONDITIONS = {VM: VM_PROVISIONED, NODE: NODE_PROVISIONED, ETCD: ETCD_PROVISIONED, API_SERVER: API_SERVER_PROVISIONED}
 WAITS_FOR = {NODE: "WaitingForVMProvisioned", ETCD: "WaitingForNodeProvisioned", API_SERVER: "WaitingForNodeProvisioned"}
+OPERATING_SYSTEM = "dev.fleetwake.io/operating-system"
+"""Annotation on a DevMachine (or in its template's metadata): ``windows`` for a host that runs Windows."""
 OWNED = (MANAGER, ("initialization", "addresses", "failureDomain"), (READY, *CONDITIONS.values(), PAUSED))
 MACHINE = GroupKind(Machine.GROUP, Machine.KIND)
 DEV_CLUSTER = GroupKind(DevCluster.GROUP, DevCluster.KIND)
@@ -225,6 +227,7 @@ def _ensure(observed: Observed, machine: Machine, stages: tuple[str, ...], *, ag
         data=observed.data,
         again=again,
         faults=observed.faults,
+        windows=found.metadata.annotations.get(OPERATING_SYSTEM) == "windows",
     )
     yield Local("ensure_machine", f"start {', '.join(stages) or 'counting'}", arguments.model_dump(mode="json"))
 

@@ -68,7 +68,7 @@ class ClusterArguments(Frozen):
 class MachineArguments(Frozen):
     """Arguments of the action ``ensure_machine``: the stages to reach now. ``again``: it ran before and what ran was lost, so nothing is joined anew.
 
-    ``data`` names the bootstrap data (a hash), so that a failure is not repeated with the same data.
+    ``data`` names the bootstrap data (a hash), so that a failure is not repeated with the same data. ``windows`` tells what the host runs.
     """
 
     cluster: str
@@ -84,4 +84,5 @@ class MachineArguments(Frozen):
     secret: str
     data: str
     again: bool = False
+    windows: bool = False
     faults: Faults = NO_FAULTS
