@@ -37,6 +37,8 @@ OF_KUBERNETES = frozenset(
     }
 )
 """Kubernetes APIs, webhooks and etcd, whose certificates come from Secrets."""
+OF_HOSTS = frozenset({"services/reconcilers/bootstrap_data/server.py"})
+"""Serves hosts that fetch their bootstrap data, with a certificate from a Secret."""
 TLS = frozenset({"SSLContext", "ssl_context"})
 PATHS = sources("fleetwake", "schemas", "services", "bench")
 
@@ -68,7 +70,7 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{where}: faust.App without **kafka.faust()"
         if str(path).startswith(HOME):
             continue
-        allowed = TLS if str(path) in OF_KUBERNETES else frozenset()
+        allowed = TLS if str(path) in OF_KUBERNETES | OF_HOSTS else frozenset()
         if name in OTHERS_ONLY_AT_HOME - allowed:
             yield f"{where}: {name} belongs into {HOME}"
         if name != "Endpoints" and (given := {str(keyword.arg) for keyword in call.keywords} & (ARGUMENTS - allowed)):

@@ -27,6 +27,7 @@ SERVICES = {
     "watcher-0": "watcher",
     "reconcilers-0": "reconcilers",
     "reconcilers-1": "reconcilers",
+    "remediation-0": "remediation",
     "admission-0": "admission",
     "dev_infrastructure-0": "dev-infrastructure",
 }

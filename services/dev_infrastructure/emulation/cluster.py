@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import socket
 import ssl
@@ -38,8 +39,23 @@ NODE_MONITOR_SECONDS = 40.0
 
 
 @dataclass
+class Afflictions:
+    """What the cluster and its hosts (by uid) suffer right now: hosts whose API server is ``down``, hosts that are ``lost`` to the network, a network that is
+    ``cut``, answers that come so much later.
+    """
+
+    down: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    cut: bool = False
+    slow_seconds: float = 0.0
+
+
+@dataclass
 class Host:
-    """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's."""
+    """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's.
+
+    ``fetched`` is what it fetched once and needs until it is a Node.
+    """
 
     uid: str
     dev_machine: str
@@ -55,6 +71,7 @@ class Host:
     member_id: int = 0
     ca_pem: bytes = b""
     serving: KeyPair | None = None
+    fetched: bytes = field(default=b"", repr=False)
 
     def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
         """Note why the bootstrap went no further ("": it did)."""
@@ -83,6 +100,7 @@ class EmulatedCluster:
         self.listener: Listener | None = None
         self.token_came: Callable[[], None] = lambda: None
         self.keep: Callable[[], None] = lambda: None
+        self.afflictions = Afflictions()
         self._now, self._dirty = now, dirty
         self._etcd_context: ssl.SSLContext | None = None
         self._endpoints: dict[int, etcd.EtcdEndpoint] = {}
@@ -120,12 +138,13 @@ class EmulatedCluster:
 
     def runs(self, node: str) -> bool:
         """Whether the host of a Node runs."""
-        return any(host.name == node and NODE in host.done for host in self.hosts.values())
+        return any(host.name == node and NODE in host.done and host.uid not in self.afflictions.lost for host in self.hosts.values())
 
     @property
     def api_servers(self) -> list[Host]:
         """The hosts whose API server answers, the newest last."""
-        return sorted((host for host in self.hosts.values() if API_SERVER in host.done), key=lambda host: host.done[API_SERVER])
+        up = (host for host in self.hosts.values() if API_SERVER in host.done and host.uid not in self.afflictions.down)
+        return sorted(up, key=lambda host: host.done[API_SERVER])
 
     def state(self) -> ClusterState:
         """The cluster as decisions see it."""
@@ -157,6 +176,8 @@ class EmulatedCluster:
     @web.middleware
     async def _kept_first(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
         """A write that a client was told of must outlive a kill, as etcd's do: a lost bootstrap token would leave a host waiting for ever."""
+        if self.afflictions.slow_seconds:
+            await asyncio.sleep(self.afflictions.slow_seconds)
         response = await handler(request)
         if request.method in WRITES:
             self.keep()
@@ -166,7 +187,7 @@ class EmulatedCluster:
         """Serve if an API server is registered, else do not."""
         if self.listener is None:
             return
-        servers = self.api_servers
+        servers = [] if self.afflictions.cut else self.api_servers
         newest = servers[-1] if servers else None
         if newest is not None and newest.serving is not None:
             await self.listener.serve(newest.ca_pem, newest.serving)
@@ -218,12 +239,13 @@ class EmulatedCluster:
         if API_SERVER in host.done and not self.api_servers:
             await self.serve()
         if NODE in host.done:
-            self._miss(host.name)
+            self.miss(host.name)
 
-    def _miss(self, node: str) -> None:
-        self._timers.add(asyncio.get_running_loop().call_later(NODE_MONITOR_SECONDS, self._silent, node))
+    def miss(self, node: str) -> None:
+        """Wait whether the kubelet of a Node that is not heard of any more reports again."""
+        self._timers.add(asyncio.get_running_loop().call_later(NODE_MONITOR_SECONDS, self.tell_silent, node))
 
-    def _silent(self, name: str) -> None:
+    def tell_silent(self, name: str) -> None:
         """Tell what the node controller tells when a kubelet has been silent for long."""
         self._timers = {handle for handle in self._timers if handle.when() > asyncio.get_running_loop().time()}
         found = self.server.store.tables.get("nodes", {}).get("", {}).get(name)
@@ -290,7 +312,7 @@ class EmulatedCluster:
         cluster.server, cluster.kubelet = cluster._fresh(orjson.dumps(header) + (b"\n" + rest if rest else b""))
         for node in cluster.server.store.tables.get("nodes", {}).get("", {}):
             if not cluster.runs(node):
-                cluster._miss(node)
+                cluster.miss(node)
         return cluster
 
 
@@ -318,6 +340,7 @@ def _host_json(host: Host) -> JsonDict:
         "memberID": f"{host.member_id:x}",
         "ca": host.ca_pem.decode(),
         "serving": _pair_json(host.serving),
+        "fetched": base64.b64encode(host.fetched).decode(),
     }
 
 
@@ -337,4 +360,5 @@ def _host(value: JsonDict) -> Host:
         int(value["memberID"], 16),
         value["ca"].encode(),
         _pair(value["serving"]),
+        base64.b64decode(value.get("fetched", "")),
     )
