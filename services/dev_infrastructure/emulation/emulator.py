@@ -98,7 +98,7 @@ class Emulator:
         self.states.clear()
 
     def _register(self, cluster: EmulatedCluster) -> None:
-        cluster.token_came = lambda: self._retry(cluster)
+        cluster.worth_a_try = lambda: self._retry(cluster)
         cluster.keep = lambda: self._keep(cluster)
         self.clusters[str(cluster.key)] = cluster
 
@@ -139,6 +139,7 @@ class Emulator:
             raise RetryableError("its emulated cluster is not there yet", operation=f"start DevMachine {wanted.name}")
         async with cluster.lock:
             host = await self._host(cluster, wanted)
+            served = API_SERVER in host.done
             try:
                 for stage in wanted.stages:
                     if stage not in host.done:
@@ -154,7 +155,7 @@ class Emulator:
                 self._publish(cluster)
                 self._save(cluster)
                 self._outside.wake(self._machine_key(cluster, host))
-        if API_SERVER in wanted.stages:
+        if API_SERVER in host.done and not served:
             self._retry(cluster)
 
     async def _host(self, cluster: EmulatedCluster, wanted: MachineArguments) -> Host:
