@@ -48,6 +48,11 @@ class Member:
         """Whether the Machine is being deleted."""
         return self.machine.metadata.deleting
 
+    @property
+    def updating(self) -> bool:
+        """Whether the Machine is updated in place."""
+        return self.machine.annotated(labels.UPDATE_IN_PROGRESS)
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -106,6 +111,10 @@ class Observed:
         if len(self.members) == 1 and (self.members[0].deleting or _handed_over(self.members[0].machine)):
             return False
         return bool(self.members) and self.workload.connected and KUBEADM_CONFIG_MAP in self.workload.objects
+
+    def member(self, name: str) -> Member | None:
+        """The Machine of that name."""
+        return next((member for member in self.members if member.name == name), None)
 
     @property
     def living(self) -> tuple[Member, ...]:

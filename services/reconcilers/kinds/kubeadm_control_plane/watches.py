@@ -75,6 +75,11 @@ def _secret_matters(change: Change) -> bool:
     return _came_or_went(change) or change.differs("metadata", "ownerReferences") or change.differs("metadata", "annotations") or change.differs("type")
 
 
+def _configuration_matters(change: Change) -> bool:
+    """kubeadm's configuration: it tells that the control plane is initialized, and a rollout goes on once it says what it should."""
+    return change.key.name == "kubeadm-config" and (_came_or_went(change) or change.differs("data"))
+
+
 def _node_matters(change: Change) -> bool:
     if not _labelled(change, NODE_ROLE):
         return False
@@ -114,7 +119,7 @@ WATCHES: tuple[Watch, ...] = (
     Watch(GroupKind(Cluster.GROUP, Cluster.KIND), _OF_CLUSTER, _cluster_matters),
     Watch(GroupKind(KubeadmConfig.GROUP, KubeadmConfig.KIND), _OF_CLUSTER, _config_matters),
     Watch(GroupKind("", "Secret"), _of_secret, _secret_matters),
-    Watch(GroupKind("", "ConfigMap"), _OF_CLUSTER, lambda change: change.key.name == "kubeadm-config" and _came_or_went(change)),
+    Watch(GroupKind("", "ConfigMap"), _OF_CLUSTER, _configuration_matters),
     Watch(NODE, _OF_CLUSTER, _node_matters),
     Watch(POD, _OF_CLUSTER, _pod_matters),
     Watch(CONNECTION, _OF_CLUSTER, lambda change: change.differs("connected") or change.differs("watchSynced")),
