@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 SEEDS ?= 1000
 COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
-SERVERS := kafka or apiserver or redis or e2e
+SERVERS := kafka or apiserver or redis or postgresql or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas lock clean
+.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas deploy dashboards lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,9 +68,16 @@ demo: install ## a fleet on this machine, from nothing to Available; ARGS="--onc
 schemas: install ## generate CRDs, JSON Schemas and AsyncAPI from schemas/
 	$(BIN)/fleetwake schemas generate
 
+deploy: install ## render the chart: kustomize's base and components, the page of permissions
+	$(BIN)/python -m fleetwake.cli.dev manifests
+
+dashboards: install ## generate dashboards, alert rules, kube-state-metrics configuration and docs/metrics.md
+	$(BIN)/python -m deploy.observability
+
 lock: install ## pin every dependency anew, with hashes
 	$(COMPILE) --upgrade -o requirements.txt
 	$(COMPILE) --upgrade --group dev -o requirements-dev.txt
+	$(subst pyproject.toml --extra audit,deploy/container/sbom.in,$(COMPILE)) --upgrade -o deploy/container/sbom.txt
 
 clean: ## stop this checkout's rig and remove what was made in the checkout; the cache stays
 	if [ -x $(BIN)/python ]; then $(BIN)/python -m fleetwake.cli.dev down; fi

@@ -1,4 +1,7 @@
-"""Bad input beside a measurement: Clusters that can never be served, garbage on the topic, an object of 1.4 MB that changes."""
+"""Input beside a measurement, bad or sound: Clusters, an object of 1.4 MB that changes, and, of the bad, garbage on the topic.
+
+To make a Cluster costs a CPU second or two whatever it is: what bad input costs others is the difference to as much sound input.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from fleetwake.rig import Rig
 from schemas.topics import PARTITIONS_DEFAULT, Topics
 
 GARBAGE_SECONDS = 0.1
-CLUSTER_SECONDS = 1.0
-LARGE_SECONDS = 2.0
+CLUSTER_SECONDS = 10.0
+LARGE_SECONDS = 10.0
 LARGE_BYTES = 1_400_000
 IMPOSSIBLE_VERSION = "v1.10.0"
 NOT_JSON = b"{not json"
@@ -25,16 +28,18 @@ NOT_JSON = b"{not json"
 class Poison:
     """A context in which a record of garbage comes every ``GARBAGE_SECONDS``, a bad Cluster every ``CLUSTER_SECONDS`` and the large object changes.
 
-    Half of the Clusters name a bootstrap template that does not exist, the others a version that no kubeadm of ours serves.
+    Half of the Clusters name a bootstrap template that does not exist, the others a version that no kubeadm of ours serves. ``sound``: no garbage, and
+    nothing is wrong with the Clusters.
     """
 
-    def __init__(self, rig: Rig, client: ApiClient) -> None:
-        self._rig, self._client = rig, client
+    def __init__(self, rig: Rig, client: ApiClient, sound: bool = False) -> None:
+        self._rig, self._client, self._sound = rig, client, sound
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Poison:
         await apply(self._client, {"large": [large()]})
-        self._tasks = [asyncio.create_task(work) for work in (self._garbage(), self._clusters(), self._large())]
+        work = [self._clusters(), self._large(), *([] if self._sound else [self._garbage()])]
+        self._tasks = [asyncio.create_task(one) for one in work]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -45,7 +50,7 @@ class Poison:
                 await task
 
     async def _garbage(self) -> None:
-        producer = aiokafka.AIOKafkaProducer(bootstrap_servers=self._rig.endpoints().bootstrap_servers)
+        producer = aiokafka.AIOKafkaProducer(**self._rig.kafka().client())
         await producer.start()
         try:
             number = 0
@@ -61,7 +66,7 @@ class Poison:
         while True:
             number += 1
             name = f"bad-{number}"
-            await apply(self._client, {name: bad(name, number % 2 == 0)})
+            await apply(self._client, {name: manifests(name, 1) if self._sound else bad(name, number % 2 == 0)})
             await asyncio.sleep(CLUSTER_SECONDS)
 
     async def _large(self) -> None:

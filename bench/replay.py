@@ -57,7 +57,7 @@ async def measure(order: Order) -> Report:
     """Produce the objects, then start a worker on them ``repeat`` times."""
     with bench_rig(1, order.state) as rig:
         topics = Topics(f"replay{int(time.time()):x}")
-        with TopicAdmin(rig.endpoints().bootstrap_servers) as topic_admin:
+        with TopicAdmin(rig.kafka()) as topic_admin:
             topic_admin.create(topics.specs())
         size = await _produce(rig, topics, order.objects)
         taken = [await asyncio.to_thread(_replay, rig, topics, number) for number in range(order.repeat)]
@@ -110,7 +110,7 @@ def machine(number: int) -> dict[str, Any]:
 
 
 async def _produce(rig: Rig, topics: Topics, objects: int) -> int:
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=rig.endpoints().bootstrap_servers, max_request_size=MESSAGE_BYTES_MAX, linger_ms=5)
+    producer = aiokafka.AIOKafkaProducer(**rig.kafka().client(), max_request_size=MESSAGE_BYTES_MAX, linger_ms=5)
     await producer.start()
     size = 0
     try:

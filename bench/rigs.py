@@ -110,6 +110,24 @@ async def quiet(rig: Rig, log: AuditLog) -> tuple[Requests, float]:
     return count(lines), last
 
 
+async def restart_with(rig: Rig, variables: Mapping[str, str]) -> None:
+    """Start all services of the rig anew with these variables in their environment, and wait until they are ready."""
+    file = StateFile(rig.state_dir)
+    state = file.load()
+    names = [process.name for process in state.processes if process.role == "service"] if state else []
+    await asyncio.gather(*(asyncio.to_thread(rig.stop, name) for name in names))
+    with file.lock():
+        state = file.load()
+        assert state is not None
+        for name in names:
+            process = state.process(name)
+            state = state.with_process(process.model_copy(update={"env": {**process.env, **variables}}))
+        file.save(state)
+    for name in names:
+        rig.start(name)
+    await asyncio.gather(*(asyncio.to_thread(rig.wait_ready, name) for name in names))
+
+
 def observe_starts(rig: Rig, folder: Path) -> Mapping[str, Path]:
     """Run the rig's reconcilers under ``bench.observed_worker``, which notes when each run starts; returns the notes' files by instance."""
     file = StateFile(rig.state_dir)

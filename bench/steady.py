@@ -43,7 +43,7 @@ MS = 1000.0
 
 @dataclass(frozen=True)
 class Order:
-    """A fleet of ``machines`` in ``clusters`` clusters, and how it is changed; ``poison``: with bad input beside it."""
+    """A fleet of ``machines`` in ``clusters`` clusters, and how it is changed; ``beside``: ``bad`` or ``sound`` input, or nothing."""
 
     machines: int
     clusters: int
@@ -51,7 +51,7 @@ class Order:
     seconds: float
     reconcilers: int
     state: Path | None = None
-    poison: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ async def measure(order: Order) -> Report:
         async with admin(rig) as client:
             machines = await fleet(rig, client, order.clusters, order.machines)
             load, before, began = os.getloadavg(), read(rig), time.time()
-            async with Poison(rig, client) if order.poison else nullcontext():
+            async with Poison(rig, client, sound=order.beside == "sound") if order.beside else nullcontext():
                 changes = await drive(client, machines, order.rate, order.seconds)
             usage = between(before, read(rig))
-            if not order.poison:
+            if not order.beside:
                 await quiet(rig, AuditLog(rig.endpoints().audit_log))
             records = await appended(rig, began)
         starts = [start for path in notes.values() for start in read_starts(path)]
@@ -164,7 +164,7 @@ async def _change(client: ApiClient, machine: str, number: int) -> Change:
 
 def _broker_clock(rig: Rig) -> None:
     topic = ConfigResource(ConfigResourceType.TOPIC, Topics().objects, {"message.timestamp.type": APPEND_TIME})
-    client = KafkaAdminClient(bootstrap_servers=rig.endpoints().bootstrap_servers, client_id="fleetwake-bench")
+    client = KafkaAdminClient(**rig.kafka().client(), client_id="fleetwake-bench")
     try:
         client.alter_configs([topic])
     finally:
@@ -173,7 +173,7 @@ def _broker_clock(rig: Rig) -> None:
 
 async def appended(rig: Rig, since: float) -> list[Appended]:
     """Every record of a Machine that the broker appended since a Unix time."""
-    consumer = plain_consumer(rig.endpoints().bootstrap_servers)
+    consumer = plain_consumer(rig.kafka())
     await consumer.start()
     try:
         partitions = [aiokafka.TopicPartition(Topics().objects, number) for number in range(PARTITIONS_DEFAULT)]
@@ -232,7 +232,7 @@ def render(report: Report) -> str:
     return "\n".join(
         [
             f"{order.machines} Machines in {order.clusters} clusters, {report.rate} changes/s for {order.seconds:g} s, {order.reconcilers} reconcilers"
-            + (", bad input beside it" if order.poison else ""),
+            + (f", {order.beside} input beside it" if order.beside else ""),
             f"{hops.changes} changes, {hops.joined} seen as records of their own, {hops.merged} merged into a run that was waiting",
             f"  API server's answer            {hops.answer} ms",
             f"  watch line -> record in Kafka  {hops.watch_to_kafka} ms",

@@ -9,7 +9,8 @@ FleetwakeError
 ├── TerminalError             no retry until something changes
 │   ├── InvalidError          422 / 400
 │   ├── ForbiddenError        403 / 401
-│   └── DecodeError           an object or record that cannot be read
+│   ├── DecodeError           an object or record that cannot be read
+│   └── SettingsError         a setting is unknown, contradicts another, or names a file that cannot be used
 ├── NotFoundError             404
 ├── AlreadyExistsError        409 AlreadyExists
 ├── WatchExpiredError         410: list again
@@ -72,6 +73,10 @@ class ForbiddenError(TerminalError):
 
 class DecodeError(TerminalError):
     """Something that came in cannot be read as what it claims to be."""
+
+
+class SettingsError(TerminalError):
+    """A setting is unknown, has no meaning, or contradicts another; the message names the variable and the remedy, and holds no secret."""
 
 
 class NotFoundError(FleetwakeError):

@@ -182,6 +182,24 @@ class Change:
         """Whether the value at the path is not the same before and after."""
         return bool(_at(self.before, path) != _at(self.after, path))
 
+    @property
+    def annotations_alone(self) -> frozenset[str]:
+        """The annotations that differ, if nothing else does but what the API server counts by itself; else empty."""
+        if self.before is None or self.after is None:
+            return frozenset()
+        before, after = self.before.get("metadata", {}), self.after.get("metadata", {})
+        had, has = before.get("annotations") or {}, after.get("annotations") or {}
+        if had == has or _without(before, COUNTED) != _without(after, COUNTED) or _without(self.before, ("metadata",)) != _without(self.after, ("metadata",)):
+            return frozenset()
+        return frozenset(key for key in had.keys() | has.keys() if had.get(key) != has.get(key))
+
+
+COUNTED = ("annotations", "resourceVersion", "generation", "managedFields")
+
+
+def _without(part: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in names}
+
 
 def _at(state: Any, path: tuple[str, ...]) -> Any:
     for name in path:

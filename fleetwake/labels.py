@@ -6,6 +6,8 @@ where the field's own use says so (``CLUSTER_NAME`` is a label on objects and an
 
 from __future__ import annotations
 
+DOMAIN = "x-k8s.io"
+"""In every label and annotation of Cluster API's, whatever stands before it (``machine.cluster.x-k8s.io/``, ``machinedeployment.clusters.x-k8s.io/``)."""
 PREFIX = "cluster.x-k8s.io/"
 
 # labels on objects of the management cluster

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from schemas import chain
+from schemas.examples import EXAMPLES
 from schemas.records import RECORD_TYPES
 from schemas.results import RESULT_TYPES, Run
 from schemas.topics import MESSAGE_BYTES_MAX, PARTITIONS_DEFAULT, Topics
@@ -32,6 +34,21 @@ HEADERS_OF_RESULTS: dict[str, str] = {
     "ce_partitionkey": "<namespace>/<name> of the Cluster.",
     "content-type": "application/json",
     "traceparent": "The span of the run.",
+    chain.CHAIN: "The chain the record stands in: one life of one writer in one partition.",
+    chain.SEQUENCE: "Its number in the chain, from 1.",
+    chain.PREVIOUS: "The hash (ce_chainmac) of the record before it in the chain; empty for the first.",
+    chain.ACKNOWLEDGED: "<number>@<offset> of the newest record of the chain that was known to be in Kafka, with all before it.",
+    chain.LOOKED: "<from>-<to>, offsets: where the writer looked for other chains before it began this one. On the first records of a chain.",
+    chain.HEADS: "<chain>:<number>@<offset>:<hash>, ...: the newest record of each chain it found there. On the first records of a chain.",
+    chain.KEY_ID: "Which key sealed the record.",
+    chain.MAC: "HMAC-SHA256 (hex) over partition, key, value and every other header. See docs/audit.md.",
+}
+
+HEADERS_OF_DEADLETTERS: dict[str, str] = {
+    "source": "<topic>[<partition>]@<offset> of the record.",
+    "error": "Why it could not be decoded.",
+    "remedy": "What would make it readable.",
+    "cut": "From how many bytes the value was cut, where it was too large to be kept whole.",
 }
 
 
@@ -74,13 +91,14 @@ def asyncapi() -> dict[str, Any]:
             "contentType": "application/json",
             "headers": _headers(HEADERS_OF_RESULTS),
             "payload": {"$ref": f"json/{model.TYPE}.json"},
+            "examples": [{"name": model.TYPE, "headers": EXAMPLES[model.TYPE].text_headers, "payload": EXAMPLES[model.TYPE].json}],
         }
         for model in RESULT_TYPES
     }
     letter = {
         "name": "deadletter",
-        "summary": "A record that could not be decoded, as it came, with the headers source and remedy added",
-        "headers": _headers({"source": "topic[partition]@offset", "remedy": "What would make it readable."}),
+        "summary": "A record that could not be decoded, as it came, with headers added",
+        "headers": _headers(HEADERS_OF_DEADLETTERS),
         "payload": {},
     }
     described = {

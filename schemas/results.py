@@ -12,15 +12,20 @@ from typing import Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from schemas.api.meta import Frozen
+from schemas.records import Headers
 
 
 class CauseRecord(Frozen):
-    """Why the run happened: the change at its root, the trace it continues and the links to other causes."""
+    """Why the run happened: the change at its root, the trace it continues and the links to other causes.
+
+    ``change`` is the oldest cause's, ``also`` are other changes that woke the key before it ran.
+    """
 
     change: str = ""
     traceparent: str = ""
     links: tuple[str, ...] = ()
     causes: int = 0
+    also: tuple[str, ...] = ()
 
 
 class StepRecord(Frozen):
@@ -93,3 +98,20 @@ class Recovered(Run):
 
 
 RESULT_TYPES: tuple[type[Run], ...] = (Planned, Done, Recovered)
+
+
+def cloud_event(record: Planned | Done | Recovered) -> Headers:
+    """The CloudEvents 1.0 attributes of a result as Kafka headers (binary mode). Source: CloudEvents Kafka protocol binding 1.0.2."""
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", f"{record.plan_id}/{record.TYPE.rpartition('.')[2]}".encode()),
+        ("ce_source", f"/fleetwake/{record.service}/{record.instance}".encode()),
+        ("ce_type", record.TYPE.encode()),
+        ("ce_subject", record.key.encode()),
+        ("ce_time", record.at.isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", b"application/json"),
+        ("ce_partitionkey", (record.cluster or record.key).encode()),
+    ]
+    if record.trace:
+        headers.append(("traceparent", record.trace.encode()))
+    return headers

@@ -26,6 +26,24 @@ class TopicSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Which services write to a topic and which read it. The command line reads what ``FLEETWAKE_*`` lets it reach; ``COMMANDS`` stands for it."""
+
+    writes: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+COMMANDS = "command line"
+ACCESS: Mapping[str, Access] = {
+    "objects": Access(writes=("watcher",), reads=("watcher", "reconcilers", "dev_infrastructure", COMMANDS)),
+    "shared": Access(writes=("watcher",), reads=("watcher", "reconcilers", "dev_infrastructure")),
+    "results": Access(writes=("reconcilers", "dev_infrastructure"), reads=("reconcilers", "dev_infrastructure", "audit_trail", COMMANDS)),
+    "deadletter": Access(writes=("reconcilers", "dev_infrastructure"), reads=()),
+}
+"""By the name of the topic's property of ``Topics``: what access control has to allow, and nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Topics:
     """The names under a prefix (default ``capi``)."""
 

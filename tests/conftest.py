@@ -14,9 +14,10 @@ import pytest
 
 from fleetwake.rig import Rig
 from fleetwake.rig.records import Endpoints
+from tests.postgresql import Postgresql
 
-SERVER_MARKERS = ("kafka", "apiserver", "redis", "e2e")
-SERVER_FIXTURES = frozenset({"rig_servers", "rig_endpoints", "kube_namespace", "kubectl", "audit_events"})
+SERVER_MARKERS = ("kafka", "apiserver", "redis", "postgresql", "e2e")
+SERVER_FIXTURES = frozenset({"rig_servers", "rig_endpoints", "kube_namespace", "kubectl", "audit_events", "postgresql"})
 KUBECTL_LIMIT_S = 60
 
 Kubectl = Callable[..., str]
@@ -53,6 +54,17 @@ def rig_endpoints(rig_servers: Rig) -> Endpoints:
     The kubeconfig is the admin's; ``f"{kubeconfig}-{service}"`` is a service's (watcher, reconcilers, …).
     """
     return rig_servers.endpoints()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL, shared by the session; ``postgresql.database()`` makes a database of a test's own."""
+    server = Postgresql()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

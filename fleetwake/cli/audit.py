@@ -1,19 +1,43 @@
-"""``fleetwake audit``: what changed on an object, when, why, and what caused it, from the results topic alone."""
+"""``fleetwake audit``: what changed on an object, when, why, and what caused it, from the results topic; and what else can be made of that topic."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from fleetwake.cli import audit_export, audit_follow, audit_trail, audit_verify, audit_why
 from fleetwake.cli.looking import Namespace, StateDir, looking, runs_of
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+SHOW = "show"
 
 
+class ShowsByDefault(TyperGroup):
+    """What is no command names an object: ``fleetwake audit machine/m1`` is ``fleetwake audit show machine/m1``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name where it was left out."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [SHOW, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=ShowsByDefault,
+    no_args_is_help=True,
+    help="The audit trail. `fleetwake audit KIND/NAME` shows what changed on an object, when, why, and what caused it.",
+)
+app.command("why")(audit_why.why)
+app.command("follow")(audit_follow.follow)
+app.command("export")(audit_export.export)
+app.command("verify")(audit_verify.verify)
+app.command("trail")(audit_trail.trail)
+
+
+@app.command(SHOW)
 def audit(
     names: Annotated[list[str], typer.Argument(metavar="KIND/NAME", help="The object, named as for kubectl.", show_default=False)],
     namespace: Namespace = "default",
@@ -21,24 +45,11 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     state: StateDir = None,
 ) -> None:
-    """Show what changed on an object, when, why, and what caused it."""
+    """Show what changed on an object, when, why, and what caused it (the command when none is named)."""
+    from fleetwake.views.following import duration
+
     with looking("audit"):
         _show(names, namespace, duration(since), as_json, state)
-
-
-def duration(text: str) -> timedelta | None:
-    """Read a duration such as ``90s`` or ``1h30m``; None for an empty text.
-
-    Raises:
-        ViewError: it is none.
-    """
-    from fleetwake.views.connection import ViewError
-
-    if not text:
-        return None
-    if not re.fullmatch(r"(\d+[smhd])+", text):
-        raise ViewError(f"--since {text!r} is no duration: write 90s, 30m, 12h or 7d")
-    return sum((timedelta(**{UNITS[unit]: int(count)}) for count, unit in re.findall(r"(\d+)([smhd])", text)), timedelta())
 
 
 def _show(names: list[str], namespace: str, since: timedelta | None, as_json: bool, state: Path | None) -> None:

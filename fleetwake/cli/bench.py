@@ -90,16 +90,37 @@ def steady(
     rate: Annotated[float, typer.Option(help="Changes of a Machine per second.")] = 50.0,
     seconds: Annotated[float, typer.Option(help="How long.")] = 30.0,
     reconcilers: Reconcilers = 1,
-    poison: Annotated[bool, typer.Option("--poison", help="Bad input beside it: impossible Clusters, garbage on the topic, an object of 1.4 MB.")] = False,
+    beside: Annotated[str, typer.Option(help="`bad` input beside it: impossible Clusters, garbage, an object of 1.4 MB; or as much `sound`.")] = "",
     state: State = None,
     as_json: Json = False,
 ) -> None:
     """From a change to the start of its reconcile, hop by hop, over a settled fleet."""
+    if beside not in ("", "bad", "sound"):
+        raise typer.BadParameter(f"{beside!r} is neither bad nor sound", param_hint="--beside")
     from bench.steady import Order, measure, render
     from bench.steady import as_json as plain
 
-    report = _run(measure(Order(machines, clusters, rate, seconds, reconcilers, state, poison)))
+    report = _run(measure(Order(machines, clusters, rate, seconds, reconcilers, state, beside)))
     _show(plain(report), render(report), as_json)
+
+
+@app.command()
+def settled(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters.")] = 20,
+    workers: Workers = 3,
+    seconds: Annotated[float, typer.Option(help="How long to look on.")] = 300.0,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """What a fleet in which nothing changes asks of the API server, and what it costs."""
+    from bench.settled import Order, measure, render
+    from bench.settled import as_json as plain
+
+    report = _run(measure(Order(clusters, workers, seconds, reconcilers, state)))
+    _show(plain(report), render(report), as_json)
+    if report.requests.total or report.drift:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -130,6 +151,23 @@ def replay(
     from bench.replay import as_json as plain
 
     report = _run(measure(Order(objects, repeat, state)))
+    _show(plain(report), render(report), as_json)
+
+
+@app.command()
+def tracing(
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, one with spans exported and one without.")] = 5,
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once in each run.")] = 10,
+    workers: Workers = 3,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """What tracing costs: CPU and time of creating clusters, with and without."""
+    from bench.tracing import Order, measure, render
+    from bench.tracing import as_json as plain
+
+    report = _run(measure(Order(pairs, clusters, workers, reconcilers, state)))
     _show(plain(report), render(report), as_json)
 
 

@@ -22,6 +22,7 @@ from fleetwake.rig import Rig
 from fleetwake.settings import Settings
 from fleetwake.tracing.receiver import Receiver
 from fleetwake.views import figures, tree
+from fleetwake.views.connection import IDENTITY
 from fleetwake.views.objects import Watched
 from fleetwake.views.results import read_results
 from fleetwake.views.runs import IntentView, RunView, intents, join
@@ -173,7 +174,7 @@ class Demonstration:
     # ---- the books ------------------------------------------------------------------------------------------------------------------------
     def _sum_up(self, started: datetime) -> Outcome:
         settings = Settings.from_env()
-        runs = join(read_results(self._endpoints.bootstrap_servers, settings.topics.results, started))
+        runs = join(read_results(self._rig.kafka(IDENTITY), settings.topics.results, started))
         names = {str(cluster) for cluster in self._clusters}
         mine = [run for run in runs if run.record.cluster in names]
         found = [intent for intent in intents(mine) if intent.runs]

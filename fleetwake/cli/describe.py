@@ -73,17 +73,17 @@ async def _fleet(watch: bool, state: Path | None) -> None:
     from fleetwake.views.terminal import console
 
     connection = connect("redis_url", state_dir=state)
-    url = connection.settings.redis_url
+    redis = connection.settings.redis
     out = console()
     if not watch:
-        held = await asyncio.to_thread(read_fleet, url)
+        held = await asyncio.to_thread(read_fleet, redis)
         out.print(draw(held, datetime.now(UTC), await _notes(connection, held)))
         return
-    held, seen = await asyncio.to_thread(read_fleet, url), datetime.now(UTC)
+    held, seen = await asyncio.to_thread(read_fleet, redis), datetime.now(UTC)
     with Live(draw(held, seen), console=out, screen=False, auto_refresh=False) as live:
         while True:
             try:
-                held, seen = await asyncio.to_thread(read_fleet, url), datetime.now(UTC)
+                held, seen = await asyncio.to_thread(read_fleet, redis), datetime.now(UTC)
                 notes = await _notes(connection, held)
             except ViewError:
                 notes = [f"stale since {seen:%H:%M:%S} UTC: Redis does not answer"]

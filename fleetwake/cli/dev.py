@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fleetwake.rig import Progress, Rig, RigError, RigStatus
+from fleetwake.rig.security import ADMIN
 from fleetwake.rig.servers import programs
+from fleetwake.rig.services import client_env
 from fleetwake.rig.tools import tool, tool_names
 
 app = typer.Typer(no_args_is_help=True, help="Run Kafka, a Kubernetes API server, Redis and fleetwake's services on this machine.")
@@ -25,11 +28,12 @@ def up(
     workers: Annotated[int, typer.Option(min=0, help="Reconciler workers.")] = 2,
     only_servers: Annotated[bool, typer.Option("--only-servers", help="Start Kafka, the API server and Redis only.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start again at once whatever dies.")] = False,
+    secure: Annotated[bool, typer.Option("--secure", help="Kafka and Redis with TLS, users and ACLs; nobody is let in unknown.")] = False,
     state: StateDir = None,
 ) -> None:
     """Start a rig and wait until it is ready. The first time it builds the API server, which takes minutes."""
     try:
-        rig = Rig.up(state, brokers=brokers, workers=workers, only_servers=only_servers, restart=restart)
+        rig = Rig.up(state, brokers=brokers, workers=workers, only_servers=only_servers, restart=restart, secure=secure)
     except RigError as error:
         _fail(error)
     _show(rig.status())
@@ -63,6 +67,22 @@ def status(
 
 
 @app.command()
+def env(
+    identity: Annotated[str, typer.Argument(help="Whom to be toward Kafka and Redis: a service, views, readmodel, topics, audit, lag, admin.")] = ADMIN.service,
+    state: StateDir = None,
+) -> None:
+    """Print the variables that lead any fleetwake command to this rig, for `eval "$(fleetwake dev env)"`."""
+    try:
+        endpoints = Rig(state).endpoints()
+    except RigError as error:
+        _fail(error)
+    if endpoints.clients and identity not in endpoints.clients:
+        _fail(RigError(f"there is no identity {identity!r}; there are {', '.join(endpoints.clients)}"))
+    for name, value in client_env(endpoints, identity).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
 def build() -> None:
     """Fetch and build everything a rig needs, without starting it."""
     try:
@@ -81,6 +101,36 @@ def tools(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...",
         _fail(error)
 
 
+@app.command()
+def manifests(check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is not what the chart says.")] = False) -> None:
+    """Write deploy/k8s/base, deploy/k8s/components and docs/security/rbac.md from the chart."""
+    from fleetwake.rig.access import MANIFESTS
+    from fleetwake.rig.access_page import PAGE, rendered_page
+    from fleetwake.rig.kustomizations import generated_files, rendered_files
+
+    try:
+        wanted = rendered_files()
+    except RigError as error:
+        _fail(error)
+    present = generated_files(MANIFESTS)
+    changed = sorted(name for name, text in wanted.items() if present.get(name) != text)
+    left_over = sorted(set(present) - set(wanted))
+    if check and (changed or left_over):
+        _fail(RigError("\n".join(f"{MANIFESTS / name} is not what the chart says: run `make deploy`" for name in [*changed, *left_over])))
+    for name in changed:
+        (MANIFESTS / name).parent.mkdir(parents=True, exist_ok=True)
+        (MANIFESTS / name).write_text(wanted[name])
+    for name in left_over:
+        (MANIFESTS / name).unlink()
+    page = rendered_page()
+    if check and (not PAGE.is_file() or PAGE.read_text() != page):
+        _fail(RigError(f"{PAGE} is not what the roles say: run `make deploy`"))
+    if not check:
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(page)
+    print(f"{len(wanted)} generated files: {len(changed)} written, {len(left_over)} removed")
+
+
 def _show(found: RigStatus | None) -> None:
     if found is None:
         return
@@ -91,6 +141,8 @@ def _show(found: RigStatus | None) -> None:
         table.add_row(process.name, str(process.pid or "-"), ready, f"{process.rss_mb or 0:.0f}")
     console.print(table)
     console.print(f"\nexport KUBECONFIG={found.kubeconfig}\nkubectl    {found.kubectl}\nKafka      {found.bootstrap_servers}\nRedis      {found.redis_url}")
+    if found.clients:
+        console.print('clients    eval "$(fleetwake dev env IDENTITY)", where IDENTITY is ' + ", ".join(found.clients))
     console.print(f"logs       {found.state_dir}/logs")
 
 

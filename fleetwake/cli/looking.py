@@ -1,7 +1,9 @@
-"""What the commands that only look share: their options, and how they fail."""
+"""What commands share that only look or run a service: options, and how they fail."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,10 @@ def looking(command: str) -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # whoever read it has seen enough; Python would complain once more when it flushes at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
 
 
 def runs_of(state: Path | None) -> list[RunView]:
@@ -46,4 +52,4 @@ def runs_of(state: Path | None) -> list[RunView]:
     from fleetwake.views.runs import join
 
     settings = connect("kafka_bootstrap", state_dir=state).settings
-    return join(read_results(settings.kafka_bootstrap, settings.topics.results))
+    return join(read_results(settings.kafka, settings.topics.results))

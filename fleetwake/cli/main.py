@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import typer
 
-from fleetwake.cli import audit, bench, demo, describe, dev, readmodel, schemas, topics, trace
-from fleetwake.cli.logs import configure
+from fleetwake.cli.commands import Commands, Source
+from fleetwake.cli.looking import looking
+
+
+class All(Commands):
+    """Every command but those that run a service."""
+
+    SOURCES: ClassVar[Mapping[str, Source]] = {
+        "dev": Source("fleetwake.cli.dev", "app"),
+        "bench": Source("fleetwake.cli.bench", "app"),
+        "schemas": Source("fleetwake.cli.schemas", "app"),
+        "secrets": Source("fleetwake.cli.secrets", "app"),
+        "topics": Source("fleetwake.cli.topics", "app"),
+        "readmodel": Source("fleetwake.cli.readmodel", "app"),
+        "demo": Source("fleetwake.cli.demo", "demo"),
+        "describe": Source("fleetwake.cli.describe", "describe"),
+        "trace": Source("fleetwake.cli.trace", "trace"),
+        "audit": Source("fleetwake.cli.audit", "app"),
+        "settings": Source("fleetwake.cli.settings", "settings"),
+    }
+
 
 app = typer.Typer(
+    cls=All,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Cluster API's job as an event-driven reconciliation service on a message bus.",
 )
-app.add_typer(dev.app, name="dev")
-app.add_typer(bench.app, name="bench")
-app.add_typer(schemas.app, name="schemas")
-app.add_typer(topics.app, name="topics")
-app.add_typer(readmodel.app, name="readmodel")
-app.command()(demo.demo)
-app.command()(describe.describe)
-app.command()(trace.trace)
-app.command()(audit.audit)
 
 Namespace = Annotated[str | None, typer.Option("--namespace", help="Only objects of this namespace; empty: all.")]
 WatchFilter = Annotated[str | None, typer.Option("--watch-filter", help="Only objects whose label cluster.x-k8s.io/watch-filter has this value.")]
@@ -32,34 +44,40 @@ WatchFilter = Annotated[str | None, typer.Option("--watch-filter", help="Only ob
 @app.command()
 def watch(namespace: Namespace = None, watch_filter: WatchFilter = None) -> None:
     """Stream Kubernetes object events into Kafka."""
+    from fleetwake.cli.logs import configure
     from fleetwake.settings import Settings
     from services.watcher.app import main
 
-    settings = Settings.from_env(namespace=namespace, watch_filter=watch_filter)
-    configure(settings, "watcher")
-    raise typer.Exit(main(settings))
+    with looking("watch"):
+        chosen = Settings.from_env(namespace=namespace, watch_filter=watch_filter)
+        configure(chosen, "watcher")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()
 def reconcile() -> None:
     """Run one worker of the reconcilers: Clusters, Machines, MachineSets, MachineDeployments, kubeadm's kinds."""
+    from fleetwake.cli.logs import configure
     from fleetwake.settings import Settings
     from services.reconcilers.app import main
 
-    settings = Settings.from_env()
-    configure(settings, "reconcilers")
-    raise typer.Exit(main(settings))
+    with looking("reconcile"):
+        chosen = Settings.from_env()
+        configure(chosen, "reconcilers")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()
 def dev_infrastructure() -> None:
     """Run the development infrastructure provider: DevClusters and DevMachines with emulated workload clusters."""
+    from fleetwake.cli.logs import configure
     from fleetwake.settings import Settings
     from services.dev_infrastructure.app import main
 
-    settings = Settings.from_env()
-    configure(settings, "dev_infrastructure")
-    raise typer.Exit(main(settings))
+    with looking("dev-infrastructure"):
+        chosen = Settings.from_env()
+        configure(chosen, "dev_infrastructure")
+        raise typer.Exit(main(chosen))
 
 
 @app.command()

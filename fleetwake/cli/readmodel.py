@@ -28,15 +28,15 @@ def rebuild(state: StateDir = None) -> None:
     from fleetwake.views.connection import ViewError, connect
 
     with looking("readmodel rebuild"):
-        settings = connect("kafka_bootstrap", "redis_url", state_dir=state).settings
+        settings = connect("kafka_bootstrap", "redis_url", state_dir=state, identity="readmodel").settings
         topic = settings.topics.objects
-        with TopicAdmin(settings.kafka_bootstrap) as admin:
+        with TopicAdmin(settings.kafka) as admin:
             found = {one.name: one for one in admin.describe(settings.topics.specs(settings.partitions))}
         if topic not in found:
             raise ViewError(f"topic {topic} does not exist: no service of ours has run on this Kafka, or FLEETWAKE_TOPIC_PREFIX is another")
         try:
-            done = asyncio.run(anew(Source(settings.kafka_bootstrap, topic, found[topic].partitions), settings.redis_url))
+            done = asyncio.run(anew(Source(settings.kafka, topic, found[topic].partitions), settings.redis))
         except KafkaError as error:
-            raise ViewError(f"topic {topic} could not be read from {settings.kafka_bootstrap}: {error}") from error
+            raise ViewError(f"topic {topic} could not be read from {settings.kafka}: {settings.kafka.told(error)}") from error
         told = f"{done.found} Cluster{'' if done.found == 1 else 's'} on {topic}: {done.written} written"
         Console().print(told + (f", {done.gone} that are gone removed" if done.gone else ""), highlight=False)

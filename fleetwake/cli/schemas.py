@@ -21,15 +21,19 @@ PLURAL = "customresourcedefinitions"
 ESTABLISH_LIMIT = timedelta(seconds=60)
 SERVED_RETRY_SECONDS = 0.1
 FAILED = 1
+TOPICS_PAGE = "../../docs/topics.md"
+"""Beside the packages in a checkout only; an installation has no docs."""
 
 
 @app.command()
 def generate(check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is not what the models say.")] = False) -> None:
-    """Write schemas/generated from the models: CRDs, JSON Schemas of the records, the AsyncAPI document."""
+    """Write what is made from the models: schemas/generated (CRDs, JSON Schemas of the records, the AsyncAPI document) and docs/topics.md."""
     directory = generated_directory()
-    wanted = rendered_files()
+    wanted = rendered_files() | ({TOPICS_PAGE: topics_page()} if (directory / TOPICS_PAGE).parent.is_dir() else {})
     found = [*directory.glob("crds/*.yaml"), *directory.glob("json/*.json"), *directory.glob("asyncapi.json")]
     present = {str(path.relative_to(directory)): path.read_text() for path in found}
+    if TOPICS_PAGE in wanted and (directory / TOPICS_PAGE).exists():
+        present[TOPICS_PAGE] = (directory / TOPICS_PAGE).read_text()
     changed = sorted(name for name, text in wanted.items() if present.get(name) != text)
     left_over = sorted(set(present) - set(wanted))
     if check:
@@ -60,6 +64,13 @@ def apply(
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from None
     typer.echo(f"{len(names)} CustomResourceDefinitions established")
+
+
+def topics_page() -> str:
+    """The text of docs/topics.md."""
+    from schemas import topics_page
+
+    return topics_page.rendered()
 
 
 def generated_directory() -> Path:

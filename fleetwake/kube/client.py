@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -37,6 +37,14 @@ KEEPALIVE_SECONDS = 75
 CONNECT_TIMEOUT_SECONDS = 5.0
 REQUEST_TIMEOUT_SECONDS = 10.0
 AUTHORIZATION_MAX_AGE_SECONDS = 30.0
+
+
+Answered: TypeAlias = Callable[[str, int], None]
+"""Told of every request: its method, and the status of its answer (0: none came)."""
+
+
+def untold(method: str, status: int) -> None:
+    """Nobody counts the requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +99,8 @@ def resource_path(api_version: str, plural: str, namespace: str = "", name: str 
 class ApiClient:
     """Requests to one API server over one pool of connections. Make it inside a running loop; ``close`` it at the end."""
 
-    def __init__(self, config: ApiConfig, *, service: str = "client", connections_max: int = CONNECTIONS_MAX) -> None:
-        self.config = config
+    def __init__(self, config: ApiConfig, *, service: str = "client", connections_max: int = CONNECTIONS_MAX, answered: Answered = untold) -> None:
+        self.config, self._answered = config, answered
         self._root = config.server.rstrip("/")
         self._ssl: ssl.SSLContext | bool = config.tls if config.tls is not None else True
         self._authorization = ""
@@ -161,9 +169,12 @@ class ApiClient:
                 ) as response:
                     answer = Response(response.status, await response.read(), response.headers)
         except TimeoutError as error:
+            self._answered(method, 0)
             raise errors.UnavailableError(f"no answer within {timeout_seconds:g} s", operation=f"{method} {path}") from error
         except (aiohttp.ClientError, OSError) as error:
+            self._answered(method, 0)
             raise errors.UnavailableError(f"{type(error).__name__}: {error}", operation=f"{method} {path}") from error
+        self._answered(method, answer.status)
         if answer.status == 401:
             self._authorization_until = 0.0
         return answer
@@ -184,9 +195,12 @@ class ApiClient:
                 await self._authorize(headers)
                 response = await self._session.get(self._url(path, query), headers=headers, allow_redirects=False, server_hostname=self.config.server_hostname)
         except TimeoutError as error:
+            self._answered("GET", 0)
             raise errors.UnavailableError(f"no answer within {connect_seconds:g} s", operation=operation) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._answered("GET", 0)
             raise errors.UnavailableError(f"{type(error).__name__}: {error}", operation=operation) from error
+        self._answered("GET", response.status)
         try:
             if response.status >= 400:
                 if response.status == 401:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fleetwake.rig.cache import SOURCES, artifact, digest
 from fleetwake.rig.commands import follow
@@ -15,6 +16,7 @@ from fleetwake.rig.errors import RigError
 from fleetwake.rig.ports import free_ports
 from fleetwake.rig.probes import kafka_answers, wait_until
 from fleetwake.rig.progress import Progress
+from fleetwake.rig.security import ADDRESS, ADMIN, BROKER, Security
 from fleetwake.rig.toolchain import find_java, find_maven, java_major
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
@@ -61,6 +63,34 @@ background.threads=2
 broker.heartbeat.interval.ms=1000
 broker.session.timeout.ms=6000
 """
+# Written behind the others, whose values they replace: no listener without TLS, clients known by certificate or password, nothing allowed that no ACL allows.
+# Every listener but SASL_SSL asks for a certificate, the controllers' as well.
+SECURE_PROPERTIES = """\
+listeners=SSL://{address}:{port},SASL_SSL://{address}:{password_port},CONTROLLER://{address}:{controller_port}
+advertised.listeners=SSL://{address}:{port},SASL_SSL://{address}:{password_port}
+listener.security.protocol.map=CONTROLLER:SSL,SSL:SSL,SASL_SSL:SASL_SSL
+inter.broker.listener.name=SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={truststore}
+ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/,DEFAULT
+listener.name.sasl_ssl.ssl.client.auth=none
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:{admin};User:{broker}
+"""
+
+
+class NodePorts(NamedTuple):
+    """The ports of one node: for clients, for controllers, and for clients that authenticate by password (secure rigs)."""
+
+    client: int
+    controller: int
+    password: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,34 +100,49 @@ class KafkaDistribution:
     command: tuple[str, ...]
     formatted: Path
 
-    def lay_out(self, folder: Path, node: int, ports: Mapping[int, tuple[int, int]]) -> tuple[str, ...]:
+    def lay_out(self, folder: Path, node: int, ports: Mapping[int, NodePorts], security: Security | None = None) -> tuple[str, ...]:
         """Write a node's folder (kept if it holds data) and return the command that runs it.
 
         Args:
             folder: where the node's data and properties live.
             node: the node's id, 0 to 2.
-            ports: client and controller port of every node of the cluster, by id.
+            ports: those of every node of the cluster, by id.
+            security: where keys and certificates are, on a secure rig.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "data" / "meta.properties").exists():
             shutil.copytree(self.formatted / f"node-{node}", folder / "data", dirs_exist_ok=True)
         properties = folder / "server.properties"
-        properties.write_text(server_properties(folder / "data", node, ports))
+        properties.write_text(server_properties(folder / "data", node, ports) + (secure_properties(ports[node], security) if security is not None else ""))
         return (*self.command, "kafka.Kafka", str(properties))
 
 
-def server_properties(logs: Path, node: int, ports: Mapping[int, tuple[int, int]]) -> str:
+def server_properties(logs: Path, node: int, ports: Mapping[int, NodePorts]) -> str:
     """The properties of one combined broker and controller."""
     replicas = min(len(ports), BROKERS_MAX)
     return PROPERTIES.format(
         node=node,
-        voters=",".join(f"{other}@127.0.0.1:{controller}" for other, (_, controller) in sorted(ports.items())),
-        port=ports[node][0],
-        controller_port=ports[node][1],
+        voters=",".join(f"{other}@127.0.0.1:{there.controller}" for other, there in sorted(ports.items())),
+        port=ports[node].client,
+        controller_port=ports[node].controller,
         logs=logs,
         replicas=replicas,
         in_sync=max(1, replicas - 1),
         message_bytes=MESSAGE_BYTES_MAX,
+    )
+
+
+def secure_properties(ports: NodePorts, security: Security) -> str:
+    """What makes a node of a secure rig of one of a plain one."""
+    return SECURE_PROPERTIES.format(
+        address=ADDRESS,
+        port=ports.client,
+        password_port=ports.password,
+        controller_port=ports.controller,
+        keystore=security.broker_keystore,
+        truststore=security.ca,
+        admin=ADMIN.user,
+        broker=BROKER,
     )
 
 
@@ -142,7 +187,7 @@ def _fetch_jars(folder: Path, sources: tuple[Path, Path, Path], progress: Progre
 def _prepare(folder: Path, base: tuple[str, ...], progress: Progress) -> None:
     """Format a folder per node id, then run a broker once to record the classes it loads."""
     progress.step("preparing Kafka for quick starts")
-    ports = {node: (free, controller) for node, (free, controller) in enumerate(zip(free_ports(3), free_ports(3), strict=True))}
+    ports = {node: NodePorts(free, controller) for node, (free, controller) in enumerate(zip(free_ports(3), free_ports(3), strict=True))}
     for node in range(BROKERS_MAX):
         properties = folder / "format.properties"
         properties.write_text(server_properties(folder / f"node-{node}", node, ports))
@@ -154,7 +199,7 @@ def _prepare(folder: Path, base: tuple[str, ...], progress: Progress) -> None:
     with (folder / "training.log").open("wb") as log:
         broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: broker.poll() is not None or kafka_answers(ports[0][0]), START_LIMIT_S, "the Kafka that is run once to prepare quick starts")
+        wait_until(lambda: broker.poll() is not None or kafka_answers(ports[0].client), START_LIMIT_S, "the Kafka that is run once to prepare quick starts")
         if broker.poll() is not None:
             raise RigError("Kafka ended as it started:\n" + (folder / "training.log").read_text()[-LOG_TAIL_CHARS:])
     finally:

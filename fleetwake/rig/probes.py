@@ -13,12 +13,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
+from fleetwake.connections.kafka import ANSWER_BYTES, API_VERSIONS, CORRELATION_ID
 from fleetwake.rig.errors import RigError
 
+LOCALHOST = "127.0.0.1"
 PROBE_LIMIT_S = 1.0
 PAUSE_S = 0.05
-API_VERSIONS_KEY = 18
-CORRELATION_ID = 7
 
 
 def wait_until(true: Callable[[], bool], limit_s: float, what: str) -> None:
@@ -53,25 +53,24 @@ def apiserver_ready(folder: Path, port: int, pid: int) -> bool:
     return ready["pid"] == pid and http_ok(f"https://127.0.0.1:{port}/readyz", folder / "pki" / "ca.crt")
 
 
-def kafka_answers(port: int) -> bool:
+def kafka_answers(port: int, tls: ssl.SSLContext | None = None) -> bool:
     """Whether a broker answers an ApiVersions request: it does once its own start is complete and the controller lets it serve."""
-    request = struct.pack(">hhih", API_VERSIONS_KEY, 0, CORRELATION_ID, -1)  # version 0, no client id
-    answer = _exchange(port, struct.pack(">i", len(request)) + request, 10)
-    if len(answer) < 10:
+    answer = _exchange(port, API_VERSIONS, ANSWER_BYTES, tls)
+    if len(answer) < ANSWER_BYTES:
         return False
-    _length, correlation, error = struct.unpack(">iih", answer[:10])
+    _length, correlation, error = struct.unpack(">iih", answer[:ANSWER_BYTES])
     return bool(correlation == CORRELATION_ID and error == 0)
 
 
-def redis_answers(port: int) -> bool:
-    """Whether a Redis answers PING."""
-    return _exchange(port, b"PING\r\n", 7) == b"+PONG\r\n"
+def redis_answers(port: int, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a Redis answers PING, be it that it asks who we are."""
+    return _exchange(port, b"PING\r\n", 7, tls) in (b"+PONG\r\n", b"-NOAUTH")
 
 
-def _exchange(port: int, request: bytes, answer_bytes: int) -> bytes:
+def _exchange(port: int, request: bytes, answer_bytes: int, tls: ssl.SSLContext | None) -> bytes:
     answer = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=PROBE_LIMIT_S) as connection:
+        with socket.create_connection((LOCALHOST, port), timeout=PROBE_LIMIT_S) as plain, _over(plain, tls) as connection:
             connection.sendall(request)
             while len(answer) < answer_bytes:
                 block = connection.recv(answer_bytes - len(answer))
@@ -81,3 +80,7 @@ def _exchange(port: int, request: bytes, answer_bytes: int) -> bytes:
     except OSError:
         return b""
     return answer
+
+
+def _over(plain: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    return tls.wrap_socket(plain, server_hostname=LOCALHOST) if tls is not None else plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,11 +31,20 @@ class ApiserverProbe(_Record):
     port: int
 
 
+class TlsRecord(_Record):
+    """The files with which a probe speaks TLS."""
+
+    ca_file: str
+    certificate_file: str
+    key_file: str
+
+
 class KafkaProbe(_Record):
     """Ready when the broker answers on ``port``."""
 
     kind: Literal["kafka"] = "kafka"
     port: int
+    tls: TlsRecord | None = None
 
 
 class RedisProbe(_Record):
@@ -43,6 +52,7 @@ class RedisProbe(_Record):
 
     kind: Literal["redis"] = "redis"
     port: int
+    tls: TlsRecord | None = None
 
 
 class HttpProbe(_Record):
@@ -86,23 +96,44 @@ class Process(_Record):
     starts: int = 0
 
 
-class Options(_Record):
-    """What the rig was asked for."""
+class Wishes(TypedDict, total=False):
+    """What a rig can be asked for; ``Options`` has the meanings and what holds without."""
 
     brokers: int
     workers: int
     only_servers: bool
     restart: bool
+    secure: bool
+
+
+class Options(_Record):
+    """What the rig was asked for."""
+
+    brokers: int = 1
+    """1 or 3."""
+    workers: int = 2
+    """How many reconcilers."""
+    only_servers: bool = False
+    """Leave fleetwake's services out."""
+    restart: bool = False
+    """Start again at once whatever dies."""
+    secure: bool = False
+    """Kafka and Redis let in only whom they know, over TLS, to do what ``schemas.access`` says."""
 
 
 class Endpoints(_Record):
-    """Where clients of the rig find things; paths are absolute."""
+    """Where clients of the rig find things; paths are absolute. ``clients``, on a secure rig: what each identity sets to be let in."""
 
     kubeconfig: str
     kubectl: str
     bootstrap_servers: str
     redis_url: str
     audit_log: str
+    clients: dict[str, dict[str, str]] = {}
+
+    def variables(self, identity: str) -> dict[str, str]:
+        """The FLEETWAKE_* variables by which a client finds Kafka and Redis, and is let in as ``identity`` where the rig asks."""
+        return {"FLEETWAKE_KAFKA_BOOTSTRAP": self.bootstrap_servers, "FLEETWAKE_REDIS_URL": self.redis_url, **self.clients.get(identity, {})}
 
 
 class State(_Record):

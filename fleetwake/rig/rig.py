@@ -10,17 +10,22 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Unpack
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.rig.access import grant_access
 from fleetwake.rig.cache import default_state_dir
 from fleetwake.rig.errors import RigError
 from fleetwake.rig.kafka import BROKERS_MAX
 from fleetwake.rig.probes import wait_until
 from fleetwake.rig.processes import MARKER, alive, identify, marked, send, spawn, stop, wait_gone
 from fleetwake.rig.progress import Progress
-from fleetwake.rig.records import LOCK_FILE, AliveProbe, Endpoints, Options, Process, ProcessId, State, StateFile
+from fleetwake.rig.records import LOCK_FILE, AliveProbe, Endpoints, Options, Process, ProcessId, State, StateFile, Wishes
+from fleetwake.rig.security import ADMIN, Security, issue
 from fleetwake.rig.servers import programs, server_processes
-from fleetwake.rig.services import PREPARATIONS, client_env, fleetwake_command, service_processes
+from fleetwake.rig.services import PREPARATIONS, PREPARING, PREPARING_IDENTITY, client_env, fleetwake_command, service_processes
 from fleetwake.rig.status import RigStatus, probe, status_of
+from fleetwake.settings import Settings
 
 SUPERVISOR = "supervisor"
 SUPERVISOR_STOP_LIMIT_S = 5.0
@@ -40,47 +45,42 @@ class Rig:
     # -- the whole ------------------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def up(
-        cls,
-        state_dir: Path | None = None,
-        *,
-        brokers: int = 1,
-        workers: int = 2,
-        only_servers: bool = False,
-        restart: bool = False,
-        bound_to: int | None = None,
-    ) -> Rig:
+    def up(cls, state_dir: Path | None = None, *, bound_to: int | None = None, **wishes: Unpack[Wishes]) -> Rig:
         """Start a rig and return when all of it is ready.
 
         Args:
             state_dir: its folder, emptied first; this checkout's when not given.
-            brokers: 1 or 3.
-            workers: how many reconcilers.
-            only_servers: leave fleetwake's services out.
-            restart: start again at once whatever dies.
             bound_to: a pid; when that process ends, however it ends, so does the rig.
+            wishes: see ``fleetwake.rig.records.Options``.
 
         Raises:
             RigError: a rig runs in that folder already, something is missing on the machine, or a process did not become ready.
         """
-        if brokers not in (1, BROKERS_MAX):
-            raise RigError(f"a rig has 1 or {BROKERS_MAX} brokers, not {brokers}")
+        options = Options(**wishes)
+        if options.brokers not in (1, BROKERS_MAX):
+            raise RigError(f"a rig has 1 or {BROKERS_MAX} brokers, not {options.brokers}")
         rig = cls(state_dir)
         found = programs(Progress())
         rig._check_folder()
-        options = Options(brokers=brokers, workers=workers, only_servers=only_servers, restart=restart)
         rig._clean_up()
         with rig._file.lock():
             rig._empty_folder()
-            endpoints, servers = server_processes(found, rig.state_dir, brokers)
+            security = issue(rig.security.folder) if options.secure else None
+            endpoints, servers = server_processes(found, rig.state_dir, options.brokers, security)
             owner = identify(bound_to) if bound_to is not None else None
             rig._file.save(State(phase="starting", creator=_myself(), bound_to=owner, options=options, endpoints=endpoints, processes=servers))
         try:
-            if restart or owner is not None:
+            if options.restart or owner is not None:
                 rig._start_supervisor()
             rig._start_all(process.name for process in servers)
-            if not only_servers:
-                rig._start_services(endpoints, workers)
+            grant_access(endpoints)
+            if security is not None:
+                # only here, because it imports kafka-python
+                from fleetwake.rig.kafka_users import grant
+
+                grant(rig.kafka(), security, Settings.from_env().topic_prefix)
+            if not options.only_servers:
+                rig._start_services(endpoints, options.workers)
             rig._edit(phase="up")
         except BaseException:
             rig.down()
@@ -103,6 +103,19 @@ class Rig:
             RigError: there is no rig.
         """
         return self._require().endpoints
+
+    def kafka(self, identity: str = ADMIN.service) -> Kafka:
+        """How a client reaches Kafka as an identity, which matters on a secure rig.
+
+        Raises:
+            RigError: there is no rig.
+        """
+        return Settings.from_env(self.endpoints().variables(identity)).kafka
+
+    @property
+    def security(self) -> Security:
+        """Certificates and passwords of a secure rig."""
+        return Security(self.state_dir / "security")
 
     def down(self, spare: int | None = None) -> None:
         """Stop every process of the rig, its supervisor first, its services before its servers; does nothing when there is none.
@@ -292,7 +305,7 @@ class Rig:
             list(pool.map(self.wait_ready, started))
 
     def _prepare(self, arguments: tuple[str, ...], endpoints: Endpoints) -> None:
-        env = {**os.environ, **client_env(endpoints), MARKER: str(self.state_dir)}
+        env = {**os.environ, **client_env(endpoints, PREPARING_IDENTITY, PREPARING), MARKER: str(self.state_dir)}
         command = [fleetwake_command(), *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PREPARATION_LIMIT_S, check=False, cwd=self.state_dir)
         (self.state_dir / "logs" / f"{'-'.join(arguments)}.log").write_text(done.stdout + done.stderr)

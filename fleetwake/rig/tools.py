@@ -1,7 +1,8 @@
 """Programs that tests and generators need beside the rig's servers (helm, the OpenTelemetry Collector, ...), built from Go modules once and cached.
 
 A tool is a folder ``rig/tools/<name>`` with a go.mod and a go.sum: what is built is the package that the go.mod's ``tool`` line names, or the folder's own
-main package where it has one. A module per tool, because their dependencies contradict each other.
+main package where it has one. A module per tool, because their dependencies contradict each other. A file ``ldflags`` beside the go.mod has further flags for
+the linker, such as a version to write into the program.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ TOOLS = SOURCES / "tools"
 
 
 def tool_names() -> tuple[str, ...]:
-    """The tools there are, sorted."""
-    return tuple(sorted(module.parent.name for module in TOOLS.glob("*/go.mod")))
+    """The tools there are, sorted. A module that neither names nor holds a program only requires others for the data they ship (``module_dir``)."""
+    return tuple(sorted(module.parent.name for module in TOOLS.glob("*/go.mod") if any(module.parent.glob("*.go")) or "\ntool " in module.read_text()))
 
 
 def tool(name: str, progress: Progress) -> Path:
@@ -33,7 +34,9 @@ def tool(name: str, progress: Progress) -> Path:
     module = TOOLS / name
     if not (module / "go.mod").is_file():
         raise RigError(f"there is no tool {name!r}, only {', '.join(tool_names())}")
-    sources = sorted((*module.rglob("*.go"), module / "go.mod", module / "go.sum"))
+    stamp = module / "ldflags"
+    sources = sorted((*module.rglob("*.go"), module / "go.mod", module / "go.sum", *([stamp] if stamp.is_file() else [])))
+    linking = " ".join(["-s", "-w", *(stamp.read_text().split() if stamp.is_file() else [])])
     package = "." if any(module.glob("*.go")) else _tool_package((module / "go.mod").read_text(), name)
 
     def build(folder: Path) -> None:
@@ -45,7 +48,7 @@ def tool(name: str, progress: Progress) -> Path:
             compiled += " " not in line
             return f"{compiled} packages compiled: {line}"
 
-        flags = ("-v", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(folder / name))
+        flags = ("-v", "-trimpath", "-buildvcs=false", f"-ldflags={linking}", "-o", str(folder / name))
         follow(["nice", "-n", "5", str(find_go(progress)), "build", *flags, package], progress, describe, cwd=module, env=GO_ENV)
         progress.done(f"{name} built, {compiled} packages compiled")
 

@@ -137,6 +137,10 @@ class RunContext:
 LocalHandler = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
+def _unmeasured(verb: str, seconds: float) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Hands:
     """What carrying out needs besides the plan."""
@@ -153,6 +157,8 @@ class Hands:
     actions: Mapping[str, LocalHandler]
     secrets: SecretBytes
     in_flight: InFlight = field(default_factory=InFlight)
+    sent: Callable[[str, float], None] = _unmeasured
+    """Told of each write that was answered: its verb, and the seconds that took."""
 
 
 class CarryOut:
@@ -238,7 +244,8 @@ class CarryOut:
 
     async def _send(self, run: RunContext, outcome: Outcome, request: Request) -> Response:
         self._fence(run)
-        with run.trace.step(outcome.verb, outcome.target) as traceparent:
+        audit_id = outcome.audit_id if request.method != "GET" else ""
+        with run.trace.step(outcome.verb, outcome.target, audit_id) as traceparent:
             prepared = Request(
                 request.method,
                 request.path,
@@ -246,7 +253,7 @@ class CarryOut:
                 request.body,
                 request.content_type,
                 request.accept,
-                outcome.audit_id if request.method != "GET" else "",
+                audit_id,
                 traceparent,
                 request.timeout_seconds,
                 request.cluster,
@@ -255,8 +262,10 @@ class CarryOut:
             if request.method == "GET":
                 response = await port.send(prepared)
             else:
+                began = self._hands.ports.clock.boot()
                 with self._hands.in_flight.one():
                     response = await port.send(prepared)
+                self._hands.sent(outcome.verb, self._hands.ports.clock.boot() - began)
         outcome.status = response.status
         return response
 

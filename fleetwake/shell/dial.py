@@ -15,7 +15,7 @@ from typing import Any
 from fleetwake.errors import FleetwakeError, ForbiddenError, NotConnectedError, NotFoundError, UnavailableError
 from fleetwake.kube import config, pki
 from fleetwake.kube.answers import body_of, error_of
-from fleetwake.kube.client import ApiClient
+from fleetwake.kube.client import Answered, ApiClient, untold
 from fleetwake.kube.discovery import Resource as KubeResource
 from fleetwake.kube.etcd import EtcdClient, EtcdError, EtcdTls
 from fleetwake.kube.port_forward import ApiAccess, PodPort, peer_certificate
@@ -73,8 +73,8 @@ async def send_over(client: ApiClient, request: Request, audit_id: str = "") -> 
 class Dialer:
     """Makes connected ``RemoteApi`` objects."""
 
-    def __init__(self, management: KubePort, clock: Clock, secrets: SecretBytes) -> None:
-        self._management, self._clock, self._secrets = management, clock, secrets
+    def __init__(self, management: KubePort, clock: Clock, secrets: SecretBytes, answered: Answered = untold) -> None:
+        self._management, self._clock, self._secrets, self._answered = management, clock, secrets, answered
         self._trying: dict[ClusterKey, tuple[float, bytes, config.ApiConfig]] = {}
 
     def now(self) -> datetime:
@@ -109,7 +109,7 @@ class Dialer:
         data = (await self.secret(cluster, "kubeconfig")).get("value", b"")
         _, tried, read = self._trying.pop(cluster, (0.0, b"", None))
         api = read if read is not None and tried == data else config.from_kubeconfig(data)
-        client = ApiClient(api, service="reconcilers")
+        client = ApiClient(api, service="reconcilers", answered=self._answered)
         try:
             response = await client.request("GET", "/version", timeout_seconds=CONNECT_TIMEOUT_SECONDS)
             error = error_of(Response(response.status, response.body), f"connect to {cluster}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import faust
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.transport import Heartbeats
@@ -36,7 +37,7 @@ class Membership:
 
     group: str
     instance: str
-    bootstrap: str
+    kafka: Kafka
     datadir: str
     session_seconds: int = SESSION_SECONDS
 
@@ -59,7 +60,7 @@ class StreamApp:
         self._channels: dict[str, Any] = {}
         self._signalled: set[str] = set()
         self.worker = make_worker(self)
-        self.intake = Intake(self.worker, membership.bootstrap, self.worker.options.topics, self.crash)
+        self.intake = Intake(self.worker, membership.kafka, self.worker.options.topics, self.crash)
         self._agents()
         self._signals()
 
@@ -67,7 +68,7 @@ class StreamApp:
         m = self._membership
         return faust.App(
             m.group,
-            broker=";".join(f"fleetwake://{address}" for address in m.bootstrap.split(",")),
+            **m.kafka.faust(),
             broker_session_timeout=m.session_seconds,
             broker_heartbeat_interval=HEARTBEAT_SECONDS,
             broker_commit_interval=COMMIT_SECONDS,

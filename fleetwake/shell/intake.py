@@ -15,16 +15,20 @@ from typing import Any
 
 import aiokafka
 import orjson
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import RetryableError, UnavailableError
 from fleetwake.shell.cache import SHARED_PARTITION, Entry
+from fleetwake.shell.chains import Heads
 from fleetwake.shell.drift import Newest
 from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Token
 from fleetwake.shell.results import LastWords, open_runs
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.replay import end_offsets, plain_consumer, read_ranges
+from schemas.keys import ObjectKey
 from schemas.records import DELETED, ObjectRecord
 from schemas.results import RESULT_TYPES, Run
 from schemas.topics import MESSAGE_BYTES_MAX, Topics
@@ -34,8 +38,12 @@ DEAD_LETTER_BYTES_MAX = MESSAGE_BYTES_MAX - 64 * 1024
 """Bytes of a value that a dead letter keeps: room for headers is left."""
 RESULTS_BEFORE_RUNS_MAX = 2_000
 """Newest results of a partition that are looked through before its first run may start: it waits for them."""
+CHAIN_HEADS_WITHIN = 200
+"""Newest results of a partition that are searched for chains to name, however old they are."""
 RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
+LAG_WAIT_SECONDS = 0.25
+"""How long a scrape waits for the broker's word on where the partitions end; when it comes later, the next scrape has it."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -48,6 +56,11 @@ class Tracker:
     def __init__(self) -> None:
         self.alive = True
         self._pending: deque[list[Any]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not acknowledged yet."""
+        return len(self._pending)
 
     def token(self, event: Any) -> Token:
         """A token for the next event; the caller releases it once the record has been taken."""
@@ -65,14 +78,17 @@ class Tracker:
 class Intake:
     """See the module. One per worker; its methods are called from Faust's event loop."""
 
-    def __init__(self, worker: Worker, bootstrap: str, topics: Topics, crash: Callable[[BaseException], None]) -> None:
-        self._worker, self._bootstrap, self._topics, self._crash = worker, bootstrap, topics, crash
+    def __init__(self, worker: Worker, kafka: Kafka, topics: Topics, crash: Callable[[BaseException], None]) -> None:
+        self._worker, self._kafka, self._topics, self._crash = worker, kafka, topics, crash
         self._trackers: dict[int, Tracker] = {}
         self._expected: dict[int, int] = {}
         self._delivered: dict[int, tuple[int, int]] = {}
         self._generation = -1
         self._assignments = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tail: aiokafka.AIOKafkaConsumer | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._ends: dict[tuple[str, int], tuple[int, int]] = {}
         self._shared_ready = asyncio.Event()
         self._assigned = asyncio.Event()
 
@@ -152,11 +168,11 @@ class Intake:
             if record is not None:
                 self._worker.replay(message.partition, record)
 
-        ends = await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), None, take, current)
+        ends = await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), None, take, current)
         while ends and current() and (further := self._gaps(ends)):
             # what came meanwhile came with holes: it counts as read only as far as it is read here
             starts = {number: ends[number] for number in further}
-            ends = {**ends, **further} if await read_ranges(self._bootstrap, self._topics.objects, starts, further, take, current) else {}
+            ends = {**ends, **further} if await read_ranges(self._kafka, self._topics.objects, starts, further, take, current) else {}
         if not current() or not ends:
             return
         for number, end in ends.items():
@@ -173,13 +189,24 @@ class Intake:
         return {number: self._delivered[number][1] for number, end in ends.items() if number in self._delivered and self._delivered[number][0] > end}
 
     async def _restore(self, numbers: set[int], current: Callable[[], bool]) -> None:
-        """Tell who asked what the last owners of the partitions were about."""
-        if self._worker.options.before_replay is None:
-            return
+        """Begin the chains of the partitions behind those that are there, and tell who asked what the last owners were about."""
         (starts, ends), words = await self._recent_results(numbers), LastWords()
         near = {number: max(start, ends[number] - RESULTS_BEFORE_RUNS_MAX) for number, start in starts.items()}
-        await read_ranges(self._bootstrap, self._topics.results, near, ends, lambda found: words.take(found.key, found.value, dict(found.headers)), current)
-        await self._worker.options.before_replay(words.runs())
+        looked = {number: max(min(start, ends[number] - CHAIN_HEADS_WITHIN), 0) for number, start in near.items()}
+        heads = {number: Heads() for number in numbers}
+
+        def take(found: Any) -> None:
+            headers = dict(found.headers)
+            heads[found.partition].take(found.offset, headers)
+            if found.offset >= near[found.partition]:
+                words.take(found.key, found.value, headers)
+
+        if not await read_ranges(self._kafka, self._topics.results, looked, ends, take, current):
+            return
+        for number in numbers:
+            self._worker.results.chains.begin(number, (looked[number], ends[number]), heads[number].newest())
+        if self._worker.options.before_replay is not None:
+            await self._worker.options.before_replay(words.runs())
 
     async def _recover(self, numbers: set[int], current: Callable[[], bool]) -> None:
         """Close the runs that dead owners left open."""
@@ -196,7 +223,7 @@ class Intake:
             if run is not None and run.service == self._worker.options.service:
                 found.setdefault(message.partition, []).append(run)
 
-        await read_ranges(self._bootstrap, self._topics.results, starts, None, take, current)
+        await read_ranges(self._kafka, self._topics.results, starts, None, take, current)
         for number, runs in found.items():
             for left in open_runs(runs):
                 if current() and left.at < started:
@@ -204,12 +231,12 @@ class Intake:
                         await self._worker.runner.recover(left, number)
                     except UnavailableError as error:
                         # it stays open: the next owner of the partition finds it again
-                        log.warning("a run left open was not closed: %s", error)
+                        log.warning("a run left open was not closed: %s", error, extra={"about": ObjectKey.parse(left.key)})
 
     async def _recent_results(self, numbers: set[int]) -> tuple[dict[int, int], dict[int, int]]:
         """Where the results of the recovery window begin, and where the results end."""
         since_ms = int(self._worker.ports.clock.now().timestamp() * 1000) - RECOVERY_WINDOW_MS
-        consumer = plain_consumer(self._bootstrap)
+        consumer = plain_consumer(self._kafka)
         await consumer.start()
         try:
             wanted = {aiokafka.TopicPartition(self._topics.results, number): since_ms for number in numbers}
@@ -263,12 +290,13 @@ class Intake:
 
         def take(message: Any) -> None:
             self._worker.metrics.holes.inc()
-            log.warning("delivery hole in partition %d at offset %d: taken from a direct read", number, message.offset)
             record = self._decode(message)
+            extra = {"about": record.key} if record is not None else {}
+            log.warning("delivery hole in partition %d at offset %d: taken from a direct read", number, message.offset, extra=extra)
             if record is not None:
                 self._worker.live(number, message.offset, record, None)
 
-        await read_ranges(self._bootstrap, self._topics.objects, {number: start}, {number: end}, take, lambda: True)
+        await read_ranges(self._kafka, self._topics.objects, {number: start}, {number: end}, take, lambda: True)
 
     def _decode(self, message: Any) -> ObjectRecord | None:
         read = _read(message)
@@ -293,10 +321,11 @@ class Intake:
     async def _tail_shared(self) -> None:
         """Read the shared topic whole, then follow it for ever."""
         tp = aiokafka.TopicPartition(self._topics.shared, 0)
-        consumer = plain_consumer(self._bootstrap)
+        consumer = plain_consumer(self._kafka)
         await consumer.start()
         try:
             consumer.assign([tp])
+            self._tail = consumer
             end = (await consumer.end_offsets([tp]))[tp]
             consumer.seek(tp, 0)
             while True:
@@ -312,7 +341,40 @@ class Intake:
                         else:
                             self._worker.replay(SHARED_PARTITION, record)
         finally:
+            self._tail = None
             await consumer.stop()
+
+    # ---- lag --------------------------------------------------------------------------------------------------------------------------
+    async def look_at_ends(self) -> None:
+        """Ask the broker where the partitions end that this worker reads, unless it has been asked and is silent: a consumer that fetches nothing
+        would not know."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_at_ends())
+            self._tasks.add(self._looking)
+            self._looking.add_done_callback(self._tasks.discard)
+        await asyncio.wait({self._looking}, timeout=LAG_WAIT_SECONDS)
+
+    async def _look_at_ends(self) -> None:
+        tail, shared = self._tail, aiokafka.TopicPartition(self._topics.shared, 0)
+        if tail is None:
+            return
+        wanted = [shared, *(aiokafka.TopicPartition(self._topics.objects, number) for number in self._expected if number in self._trackers)]
+        try:
+            ends = await tail.end_offsets(wanted)
+            taken = {shared: await tail.position(shared)}
+        except (KafkaError, ValueError):
+            # what is known stays: a broker that is away gives no records either, and a topic's first partition may not be known yet
+            return
+        taken |= {tp: self._expected.get(tp.partition, ends[tp]) for tp in wanted if tp != shared}
+        self._ends = {(tp.topic, tp.partition): (end, taken[tp]) for tp, end in ends.items()}
+
+    def lag(self) -> list[tuple[tuple[str, str], float]]:
+        """Offsets between the last record taken and the end, by topic and partition, as of the last look."""
+        return [((topic, str(number)), max(end - taken, 0)) for (topic, number), (end, taken) in self._ends.items()]
+
+    def unfinished(self) -> list[tuple[tuple[str], float]]:
+        """Records taken whose offsets are not acknowledged yet, by partition."""
+        return [((str(number),), tracker.waiting) for number, tracker in self._trackers.items()]
 
     # ---- drift ------------------------------------------------------------------------------------------------------------------------
     async def drift_check(self) -> int:
@@ -321,7 +383,7 @@ class Intake:
         assignment = self._assignments
         if not numbers:
             return 0
-        ends = await end_offsets(self._bootstrap, self._topics.objects, numbers)
+        ends = await end_offsets(self._kafka, self._topics.objects, numbers)
         newest = Newest()
 
         def take(message: Any) -> None:
@@ -329,7 +391,7 @@ class Intake:
             if record is not None and not (record.key.cluster and self._worker.options.owns_workloads):
                 newest.take(message.partition, record)
 
-        await read_ranges(self._bootstrap, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
+        await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
         if self._assignments != assignment:
             return 0
         drift = newest.against(self._worker.cache, numbers)

@@ -5,6 +5,7 @@ The real ports are made in ``fleetwake.stream`` and ``fleetwake.kube``; the simu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -72,6 +73,16 @@ class BusPort(Protocol):
         """Produce one record and return once it is acknowledged by all in-sync replicas."""
         ...
 
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> asyncio.Future[int]:
+        """Give one record its place in the partition's order and return; the answer is its offset once it is acknowledged.
+
+        The answer raises UnavailableError when the broker did not take the record in time; it may still arrive.
+
+        Raises:
+            UnavailableError: the record got no place and will not arrive.
+        """
+        ...
+
 
 class Clock(Protocol):
     """Time. ``boot`` counts suspension (CLOCK_BOOTTIME), for fencing and leases; ``now`` is the wall clock, for conditions."""
@@ -106,8 +117,8 @@ class RunTrace(Protocol):
         """traceparents of the linked causes, the parent first."""
         ...
 
-    def step(self, verb: str, key: str) -> AbstractContextManager[str]:
-        """A client span for one request; yields the traceparent to send."""
+    def step(self, verb: str, key: str, audit_id: str = "") -> AbstractContextManager[str]:
+        """A client span for one request, by whose Audit-ID it is found again; yields the traceparent to send."""
         ...
 
     def note(self, name: str, attributes: Mapping[str, Any]) -> None:
@@ -128,6 +139,10 @@ class Tracing(Protocol):
 
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """Remember that a write of ours made this version; returns the cause for its dependents."""
+        ...
+
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """The trace that a run with these causes continues, 32 hex digits; ``""`` when it would begin its own."""
         ...
 
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> AbstractContextManager[RunTrace]:

@@ -40,10 +40,12 @@ class Token:
 class Wakeup:
     """What is known of a queued key: why it was woken, since when, and the records that wait for it."""
 
-    __slots__ = ("added", "cause_count", "causes", "patient", "received", "tokens")
+    __slots__ = ("added", "cause_count", "causes", "patient", "received", "taken", "tokens")
 
     def __init__(self, added: float, received: float, patient: bool) -> None:
         self.added, self.received, self.patient = added, received, patient
+        self.taken = added
+        """When the record was taken that made it urgent."""
         self.causes: list[Cause] = []
         self.cause_count = 0
         self.tokens: list[Token] = []
@@ -59,15 +61,17 @@ class KeyedQueue:
         self._urgent: deque[ObjectKey] = deque()
         self._patient: deque[ObjectKey] = deque()
         self._since_patient = 0
-        self.running: set[ObjectKey] = set()
+        self.running: dict[ObjectKey, float] = {}
+        """The keys that run, and since when."""
         self.adds = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def depth(self, patient: bool) -> int:
-        """Keys waiting at a priority."""
-        return sum(1 for entry in self._entries.values() if entry.patient is patient)
+    def depths(self) -> tuple[int, int]:
+        """Keys waiting: urgent ones, patient ones."""
+        patient = sum(entry.patient for entry in self._entries.values())
+        return len(self._entries) - patient, patient
 
     def add(self, key: ObjectKey, cause: Cause | None = None, token: Token | None = None, received: float = 0.0, patient: bool = False) -> None:
         """Put a key on the queue or merge with the entry that is there."""
@@ -78,7 +82,7 @@ class KeyedQueue:
             if key not in self.running:
                 (self._patient if patient else self._urgent).append(key)
         elif entry.patient and not patient:
-            entry.patient, entry.received = False, received
+            entry.patient, entry.received, entry.taken = False, received, self._clock()
             if key not in self.running:
                 self._urgent.append(key)
         if cause is not None:
@@ -101,13 +105,13 @@ class KeyedQueue:
             if entry is None or key in self.running:
                 continue
             del self._entries[key]
-            self.running.add(key)
+            self.running[key] = self._clock()
             return key, entry
         return None
 
     def finished(self, key: ObjectKey) -> None:
         """The run of a key ended; if it was woken meanwhile it queues again."""
-        self.running.discard(key)
+        self.running.pop(key, None)
         entry = self._entries.get(key)
         if entry is not None:
             (self._patient if entry.patient else self._urgent).append(key)

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from fleetwake.connections.redis import Redis
 from fleetwake.kind import Change
 from schemas.keys import GroupKind
 
 log = logging.getLogger(__name__)
 CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 CLUSTERS_SET = "fleetwake:clusters"
+TIMEOUT_SECONDS = 2.0
 FLUSH_SECONDS = 0.2
 """Changes of one cluster within this time become one write."""
 
@@ -51,8 +52,9 @@ def glance(state: Mapping[str, Any]) -> dict[str, str]:
 class ReadModel:
     """A listener of the worker's changes that writes them to Redis."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) if url else None
+    def __init__(self, redis: Redis) -> None:
+        self._connection = redis
+        self._redis = redis.async_client(TIMEOUT_SECONDS) if redis else None
         self._pending: dict[str, dict[str, str] | None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -111,7 +113,7 @@ class ReadModel:
                     await pipe.execute()
             except (RedisError, OSError) as error:
                 self.dropped += len(pending)
-                log.warning("Redis did not take %d changes of the read model: %s", len(pending), error)
+                log.warning("%d changes of the read model wait: %s", len(pending), self._connection.told(error))
                 for cluster, fields in pending.items():
                     self._pending.setdefault(cluster, fields)
                 await asyncio.sleep(1)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import redis.asyncio as redis
+from redis.asyncio import Redis as Client
 from redis.exceptions import RedisError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.redis import Redis
 from fleetwake.errors import UnavailableError
 from fleetwake.shell.readmodel import CLUSTER, CLUSTERS_SET, glance, hash_key
 from fleetwake.stream.replay import read_ranges
@@ -35,9 +37,9 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where to read: bootstrap servers, the objects topic, how many partitions it has."""
+    """Where to read: Kafka, the objects topic, how many partitions it has."""
 
-    bootstrap: str
+    kafka: Kafka
     topic: str
     partitions: int
 
@@ -72,7 +74,7 @@ class _Clusters:
         self.newest[name] = (message.partition, record.version, None if gone else record.value)
 
 
-async def rebuild(source: Source, url: str) -> Rebuilt:
+async def rebuild(source: Source, redis: Redis) -> Rebuilt:
     """Empty the read model and write it anew.
 
     Raises:
@@ -81,7 +83,7 @@ async def rebuild(source: Source, url: str) -> Rebuilt:
     """
     clusters = _Clusters()
     ends = await _read(source, dict.fromkeys(range(source.partitions), 0), clusters.take)
-    client = redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, decode_responses=True)
+    client = redis.async_client(TIMEOUT_SECONDS)
     try:
         before = await _empty(client)
         written = await _write(client, clusters)
@@ -90,7 +92,7 @@ async def rebuild(source: Source, url: str) -> Rebuilt:
         written += await _write(client, late)
         clusters.newest |= late.newest
     except (RedisError, OSError) as error:
-        raise UnavailableError(f"Redis does not answer: {error}", operation="rebuild the read model") from error
+        raise UnavailableError(redis.told(error), operation="rebuild the read model") from error
     finally:
         await client.aclose()
     living = {name for name, (_, _, value) in clusters.newest.items() if value is not None}
@@ -98,10 +100,10 @@ async def rebuild(source: Source, url: str) -> Rebuilt:
 
 
 async def _read(source: Source, starts: Mapping[int, int], take: Callable[[Any], None]) -> dict[int, int]:
-    return await read_ranges(source.bootstrap, source.topic, starts, None, take, lambda: True)
+    return await read_ranges(source.kafka, source.topic, starts, None, take, lambda: True)
 
 
-async def _empty(client: redis.Redis) -> set[str]:
+async def _empty(client: Client) -> set[str]:
     """Remove every hash and their list; returns the Clusters there were."""
     names = {str(name) for name in await client.smembers(CLUSTERS_SET)}
     keys = [key async for key in client.scan_iter(match=hash_key("*"), count=1000)]
@@ -109,7 +111,7 @@ async def _empty(client: redis.Redis) -> set[str]:
     return names
 
 
-async def _write(client: redis.Redis, clusters: _Clusters) -> int:
+async def _write(client: Client, clusters: _Clusters) -> int:
     """Remove what is gone and write what is newer than what Redis has; returns how many were written."""
     for name in [name for name, (_, _, value) in clusters.newest.items() if value is None]:
         await client.srem(CLUSTERS_SET, name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
@@ -12,30 +13,45 @@ from pydantic import ValidationError
 
 from fleetwake.plan import Plan
 from fleetwake.shell.carry_out import PLAN_NAMESPACE, Outcome, RunContext
+from fleetwake.shell.chains import Chains
 from fleetwake.shell.ports import Cause, Ports
 from schemas.keys import ObjectKey
-from schemas.records import Headers, Version
-from schemas.results import CauseRecord, Done, Planned, Recovered, Run, StepRecord, StepResult
+from schemas.records import Version
+from schemas.results import CauseRecord, Done, Planned, Recovered, Run, StepRecord, StepResult, cloud_event
 from schemas.topics import Topics
+
+ALSO_MAX = 8
+"""Changes beside the first that a planned record names: a run that was woken by more continues what all of them began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes. ``incarnation`` is unique to this life of the process: plan ids and chains are named by it and a counter; no key, no seals."""
+
+    service: str
+    instance: str
+    incarnation: str
+    seal_key: Callable[[], bytes] = bytes
 
 
 class Results:
-    """The producer of results of one worker. ``incarnation`` is unique to this life of the process: plan ids are derived from it and a counter."""
+    """The producer of results of one worker."""
 
-    def __init__(self, ports: Ports, topics: Topics, service: str, instance: str, incarnation: str) -> None:
-        self._ports, self._topics, self._service, self._instance, self._incarnation = ports, topics, service, instance, incarnation
+    def __init__(self, ports: Ports, topics: Topics, writer: Writer) -> None:
+        self._ports, self._topics, self._writer = ports, topics, writer
+        self.chains = Chains(ports.bus, writer.incarnation, writer.seal_key)
         self._count = 0
 
     def plan_id(self, key: ObjectKey) -> str:
         """The id of the next run."""
         self._count += 1
-        return str(uuid.uuid5(PLAN_NAMESPACE, f"{self._incarnation}/{self._count}/{key}"))
+        return str(uuid.uuid5(PLAN_NAMESPACE, f"{self._writer.incarnation}/{self._count}/{key}"))
 
     def _identity(self, run: RunContext, intent: str) -> dict[str, str]:
         return {
             "plan_id": run.plan_id,
-            "service": self._service,
-            "instance": self._instance,
+            "service": self._writer.service,
+            "instance": self._writer.instance,
             "kind": run.key.kind,
             "key": str(run.key),
             "cluster": str(run.cluster or ""),
@@ -49,7 +65,7 @@ class Results:
         record = Planned(
             **self._identity(run, first.intent),
             at=self._ports.clock.now(),
-            cause=CauseRecord(change=first.change, traceparent=first.traceparent, links=tuple(run.trace.links[1:]), causes=cause_count),
+            cause=CauseRecord(change=first.change, traceparent=first.traceparent, links=tuple(run.trace.links[1:]), causes=cause_count, also=_also(causes)),
             observed={str(key): str(version.resource_version) if version else "" for key, version in observed.items()},
             steps=tuple(StepRecord(index=o.index, verb=o.verb, target=o.target, reason=o.reason, audit_id=o.audit_id) for o in run.outcomes),
         )
@@ -77,7 +93,13 @@ class Results:
 
     async def _produce(self, record: Planned | Done | Recovered, partition: int) -> None:
         value = orjson.dumps(record.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-        await self._ports.bus.produce(self._topics.results, (record.cluster or record.key).encode(), value, cloud_event(record), max(partition, 0))
+        await self.chains.produce(self._topics.results, (record.cluster or record.key).encode(), value, cloud_event(record), max(partition, 0))
+
+
+def _also(causes: Iterable[Cause]) -> tuple[str, ...]:
+    """The changes of the causes behind the first, each once."""
+    first, *others = [cause.change for cause in causes] or [""]
+    return tuple(dict.fromkeys(change for change in others if change and change != first))[:ALSO_MAX]
 
 
 def _result(outcome: Outcome) -> StepResult:
@@ -94,23 +116,6 @@ def _result(outcome: Outcome) -> StepResult:
         resource_version=outcome.resource_version,
         changes=outcome.changes,
     )
-
-
-def cloud_event(record: Planned | Done | Recovered) -> Headers:
-    """The CloudEvents 1.0 attributes of a result as Kafka headers (binary mode). Source: CloudEvents Kafka protocol binding 1.0.2."""
-    headers: Headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", f"{record.plan_id}/{record.TYPE.rpartition('.')[2]}".encode()),
-        ("ce_source", f"/fleetwake/{record.service}/{record.instance}".encode()),
-        ("ce_type", record.TYPE.encode()),
-        ("ce_subject", record.key.encode()),
-        ("ce_time", record.at.isoformat().replace("+00:00", "Z").encode()),
-        ("content-type", b"application/json"),
-        ("ce_partitionkey", (record.cluster or record.key).encode()),
-    ]
-    if record.trace:
-        headers.append(("traceparent", record.trace.encode()))
-    return headers
 
 
 class LastWords:

@@ -19,6 +19,7 @@ from fleetwake.kind import Change, Failure, Unread
 from fleetwake.kube.answers import body_of
 from fleetwake.plan import Apply, Plan, soonest
 from fleetwake.shell.carry_out import CarryOut, RunContext
+from fleetwake.shell.metrics import ERROR, REQUEUE_AFTER, SUCCESS, observe
 from fleetwake.shell.policy import Verdict, policy
 from fleetwake.shell.ports import METADATA_ONLY, Request
 from fleetwake.shell.queue import Wakeup
@@ -26,6 +27,7 @@ from fleetwake.shell.spacing import HeldBack
 from fleetwake.shell.timers import Timers
 from fleetwake.shell.verify import Verifier
 from fleetwake.shell.view import SECRET, CacheView, Surroundings, unreadable
+from fleetwake.tracing.current import CURRENT, CurrentRun
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.results import Planned
 from schemas.sensitive import SENSITIVE
@@ -120,50 +122,58 @@ class Runner:
             state.blocked, state.failure = False, None
 
     async def _guarded(self, entry: KindQueue, key: ObjectKey, wakeup: Wakeup, partition: Partition) -> None:
-        worker, name = self._worker, entry.kind.name
-        clock, metrics = worker.ports.clock, worker.metrics
-        started = clock.boot()
-        metrics.queue_seconds.labels(name, name).observe(max(started - wakeup.added, 0.0))
-        if wakeup.received:
-            metrics.event_to_reconcile.labels(name).observe(max(clock.now().timestamp() - wakeup.received, 0.0))
-        result = "success"
+        worker, measured = self._worker, entry.measured
+        clock = worker.ports.clock
+        current = self._begin(key, wakeup)
+        started, began = clock.boot(), clock.now().timestamp()
+        result = ERROR
         try:
             async with asyncio.timeout(worker.options.run_seconds_max):
                 requeue = await self._run(entry, key, wakeup, partition)
-            result = "requeue_after" if requeue else "success"
+            result = REQUEUE_AFTER if requeue else SUCCESS
         except TimeoutError:
-            metrics.timeouts.labels(name).inc()
-            result = "error"
+            measured.timeouts.inc()
             self._judge(entry, key, ConflictError(f"the run took longer than {worker.options.run_seconds_max} s", operation=f"reconcile {key}"))
         except Exception as error:
-            result = "error"
             self._judge(entry, key, error)
         finally:
             for token in wakeup.tokens:
                 token.release()
             entry.queue.finished(key)
-            spent = clock.boot() - started
-            metrics.reconciles.labels(name, result).inc()
-            metrics.capi_reconciles.labels(name, result).inc()
-            metrics.seconds.labels(name).observe(spent)
-            metrics.capi_seconds.labels(name).observe(spent)
+            current.ended = True
+            # only now: whether the run made a span is known, and with it what the measurements of its start are an example of
+            trace = current.exemplar
+            measured.reconciles[result].inc()
+            observe(measured.seconds, clock.boot() - started, trace)
+            observe(measured.queue_seconds, started - wakeup.added, trace)
+            if wakeup.received:
+                observe(measured.intake_to_reconcile, started - wakeup.taken, trace)
+                observe(measured.event_to_reconcile, began - wakeup.received, trace)
+
+    def _begin(self, key: ObjectKey, wakeup: Wakeup) -> CurrentRun:
+        """Say to whatever this task and its own do that it belongs to a run of the key."""
+        held = self._worker.cache.get(key)
+        cluster = ClusterKey.parse(held.cluster) if held is not None and held.cluster else None
+        current = CurrentRun(key, cluster, lambda: self._worker.ports.tracing.continues(cluster, wakeup.causes))
+        CURRENT.set(current)
+        return current
 
     def _judge(self, entry: KindQueue, key: ObjectKey, error: BaseException) -> Verdict:
-        worker, name = self._worker, entry.kind.name
+        worker, measured = self._worker, entry.measured
         state = self._states.setdefault(key, KeyState())
         state.attempts += 1
         verdict = policy(error, key, state.attempts)
-        worker.metrics.errors.labels(name).inc()
+        measured.errors.inc()
         if verdict.fatal:
             worker.options.fatal(error)
             return verdict
         state.verify = state.verify or verdict.verify
         if verdict.terminal and isinstance(error, TerminalError):
-            worker.metrics.terminal_errors.labels(name).inc()
+            measured.terminal_errors.inc()
             shown = Failure(error.operation, error.message, getattr(error, "causes", ()))
             again = state.failure != shown
             state.failure, state.blocked = shown, True
-            log.warning("reconcile failed for good: %s", error, extra={"kind": name, "key": str(key)})
+            log.warning("reconcile failed for good: %s", error)
             if verdict.retry_after is not None:
                 # a refusal is often over at once (an API server that starts answers 403 until it has read its roles): the first repeat is early
                 self._retry(entry, key, state, min(verdict.retry_after, REFUSED_ONCE_WAIT) if again else verdict.retry_after)
@@ -171,10 +181,10 @@ class Runner:
                 entry.queue.add(key)
             return verdict
         if not isinstance(error, FleetwakeError):
-            worker.metrics.panics.labels(name).inc()
-            log.error("reconcile ended by a bug: %r", error, exc_info=error, extra={"kind": name, "key": str(key)})
+            measured.panics.inc()
+            log.error("reconcile ended by a bug: %r", error, exc_info=error)
         elif not isinstance(error, ConflictError):
-            log.log(logging.INFO if state.attempts < 3 else logging.WARNING, "reconcile failed: %s", error, extra={"kind": name, "key": str(key)})
+            log.log(logging.INFO if state.attempts < 3 else logging.WARNING, "reconcile failed: %s", error)
         if verdict.retry_after is not None:
             self._retry(entry, key, state, verdict.retry_after)
         return verdict
@@ -182,7 +192,7 @@ class Runner:
     def _retry(self, entry: KindQueue, key: ObjectKey, state: KeyState, after: timedelta) -> None:
         if state.retrying is not None:
             state.retrying.cancel()
-        self._worker.metrics.retries.labels(entry.kind.name, entry.kind.name).inc()
+        entry.measured.retries.inc()
         state.retrying = asyncio.get_running_loop().call_later(after.total_seconds(), self._again, entry, key, state)
 
     @staticmethod
@@ -226,7 +236,10 @@ class Runner:
                 if plan is not None:
                     plan, wait = self._split(kind.name, key, state, plan)
             if plan is not None and plan.steps:
-                await self._act(run, plan, view, wakeup, started)
+                try:
+                    await self._act(run, plan, view, wakeup, started)
+                finally:
+                    self._count(entry, run)
         if wait is None:
             state.held_back.told()
         return wait is not None or (plan is not None and plan.requeue_after is not None)
@@ -252,13 +265,13 @@ class Runner:
 
     def _unread(self, entry: KindQueue, key: ObjectKey, state: KeyState, error: DecodeError) -> Plan:
         """What a kind does about an observation that cannot be read; told to the log and the metrics once."""
-        worker, held, name = self._worker, self._worker.cache.get(key), entry.kind.name
+        worker, held = self._worker, self._worker.cache.get(key)
         if entry.kind.unreadable is None or held is None:
             raise error
         failure = Failure(error.operation, error.message)
         if state.unread != failure:
-            worker.metrics.terminal_errors.labels(name).inc()
-            log.warning("reconcile failed for good: %s", error, extra={"kind": name, "key": str(key)})
+            entry.measured.terminal_errors.inc()
+            log.warning("reconcile failed for good: %s", error)
         state.unread = failure
         return entry.kind.unreadable(Unread(key, worker.ports.clock.now(), held.state, failure))
 
@@ -271,6 +284,8 @@ class Runner:
             same = await self._verifier.confirm(run, view)
             worker.metrics.verified.labels(entry.kind.name, "same" if same else "differed").inc()
             plan, fresh = self._decide(entry, run.key, state)
+            for kind in () if same else _stale(view, fresh):
+                worker.metrics.stale.labels(entry.kind.name, kind).inc()
             if plan is None or not plan.writes:
                 state.verify = False
                 return plan, fresh
@@ -293,9 +308,6 @@ class Runner:
         finally:
             if plan.writes:
                 self._tell(worker.results.done(run, wakeup.causes, started, plan))
-        for outcome in run.outcomes:
-            if outcome.status and not outcome.skipped:
-                worker.metrics.writes.labels(outcome.verb, outcome.target.split("/")[1] if "/" in outcome.target else "").inc()
         if run.failures:
             raise next((failure for failure in run.failures if isinstance(failure, FencedError)), run.failures[0])
         state = self._states.get(run.key)
@@ -306,6 +318,14 @@ class Runner:
             # what failed has now succeeded: observe once more, without the failure
             state.failure = None
             worker.wake(run.key)
+
+    def _count(self, entry: KindQueue, run: RunContext) -> None:
+        for outcome in run.outcomes:
+            if outcome.status and not outcome.skipped:
+                code = str(outcome.status)
+                self._worker.metrics.writes.labels(outcome.verb, ObjectKey.parse(outcome.target).kind, code).inc()
+                if code in entry.measured.refused:
+                    entry.measured.refused[code].inc()
 
     def _tell(self, done: Coroutine[Any, Any, None]) -> None:
         """Produce ``done`` beside the next run: nobody waits for its acknowledgement, and a lost one is closed as recovered by the next owner."""
@@ -333,6 +353,13 @@ class Runner:
                 version = str(body_of(response).get("metadata", {}).get("resourceVersion", ""))
         await worker.results.recovered(left, partition, found, version)
         worker.wake(key)
+
+
+def _stale(before: CacheView, after: CacheView) -> set[str]:
+    """The kinds of which the cache held something else than the API server."""
+    objects = {key.kind for key in before.reads.keys() | after.reads.keys() if before.reads.get(key) != after.reads.get(key)}
+    held = {(read.ref, read.namespace, read.cluster): read.found for read in before.lists}
+    return objects | {read.ref.kind for read in after.lists if held.get((read.ref, read.namespace, read.cluster)) != read.found}
 
 
 def _beyond_status(change: Change) -> bool:

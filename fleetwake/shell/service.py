@@ -21,27 +21,33 @@ from typing import Any
 import setproctitle
 
 from fleetwake.errors import InvalidError
+from fleetwake.exposition import RequestCounter
 from fleetwake.kind import Kind
 from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.pki import KEY_ALGORITHMS, KeyPool
 from fleetwake.kube.redaction import awaited_redaction_key
+from fleetwake.kube.sealing import awaited_sealing_key
 from fleetwake.settings import Settings
 from fleetwake.shell.carry_out import LocalHandler, Workloads
 from fleetwake.shell.dial import Dialer, send_over
 from fleetwake.shell.faust_app import Membership, StreamApp
 from fleetwake.shell.ports import Ports, Request, Response, Tracing
+from fleetwake.shell.readings import read_connections
 from fleetwake.shell.readmodel import ReadModel
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
 from fleetwake.stream.bus import Bus
 from fleetwake.stream.web import HealthServer
 from fleetwake.tracing.spans import Tracer
+from schemas.access import group_of
 from schemas.sensitive import hashes_of, redact
 
 log = logging.getLogger(__name__)
 GC_THRESHOLDS = (20_000, 25, 50)
 """Allocations before a collection of the youngest generation, and how many of each before the next older one."""
+WORKLOAD_CLUSTERS = "workload-clusters"
+"""The host under which requests to all workload clusters are counted."""
 KEYS_AHEAD = 10
 """RSA keys kept ready: two clusters' worth; generation then never waits in a run."""
 
@@ -114,25 +120,40 @@ class Service:
         self.spec, self.settings = spec, settings
         self.clock = SystemClock()
         self.kube = Kube()
-        self.bus = Bus(settings.kafka_bootstrap, f"{spec.name}-{settings.instance}")
-        self.readmodel = ReadModel(settings.redis_url)
+        self.bus = Bus(settings.kafka, f"{spec.name}-{settings.instance}")
+        self.readmodel = ReadModel(settings.redis)
         self.keys = KeyPool({"RSA-2048": KEYS_AHEAD} if spec.owns_workloads else {})
-        self.tracer = Tracer(spec.name, settings.instance, settings.otlp_endpoint, self.clock, settings.redis_url)
-        self._redaction_key = b""
+        self.tracer = Tracer(spec.name, settings.instance, settings.otlp, self.clock, settings.redis)
+        self._redaction_key = self._sealing_key = b""
         self.connections = WorkloadConnections(Outside(self._dial, self.clock, self._workload_changed)) if spec.owns_workloads else None
         workloads: Workloads = self.connections if self.connections is not None else NoWorkloads()
         self._workloads = workloads
-        group = spec.group or f"{settings.topic_prefix}-{spec.name.replace('_', '-')}"
+        group = spec.group or group_of(spec.name, settings.topic_prefix)
         datadir = settings.data_dir or tempfile.mkdtemp(prefix="fleetwake-")
         self.stream = StreamApp(
-            Membership(group, settings.instance, settings.kafka_bootstrap, str(Path(datadir) / f"faust-{settings.instance}")),
+            Membership(group, settings.instance, settings.kafka, str(Path(datadir) / f"faust-{settings.instance}"), settings.session_seconds),
             self._worker,
             self._start,
             self._stop,
         )
         self.worker: Worker = self.stream.worker
-        self.dialer = Dialer(self.kube, self.clock, self.worker.secrets)
+        # which cluster refuses is told by capi_cluster_cache_*; a host of each would make as many series as there are clusters and codes
+        self.dialer = Dialer(self.kube, self.clock, self.worker.secrets, RequestCounter(self.worker.metrics.requests, WORKLOAD_CLUSTERS))
         self.web = HealthServer((settings.web_bind, settings.web_port), self.worker.metrics.registry, self.stream.missing, self.stream.stalled, self._status)
+        self.web.refresh = self.stream.intake.look_at_ends
+        self._measure()
+
+    def _measure(self) -> None:
+        metrics = self.worker.metrics
+        metrics.lag.source = self.stream.intake.lag
+        metrics.unfinished_records.source = self.stream.intake.unfinished
+        metrics.heartbeat_age.source = lambda: [((), self.stream.heartbeats.age())] if self.stream.heartbeats.known else []
+        metrics.fenced.source = lambda: [((), float(self.stream.fenced()))] if self.stream.heartbeats.known else []
+        metrics.readmodel_failures.source = lambda: [((), self.readmodel.dropped)]
+        metrics.spans_exported.source = lambda: [((), self.tracer.exported[0])]
+        metrics.spans_dropped.source = lambda: [((), self.tracer.exported[1])]
+        if self.connections is not None:
+            read_connections(self.worker, self.connections)
 
     def _worker(self, stream: StreamApp) -> Worker:
         tracing: Tracing = self.tracer
@@ -152,6 +173,7 @@ class Service:
             actions=self.spec.actions,
             locals=self.spec.locals,
             before_replay=self.tracer.restore,
+            seal_key=lambda: self._sealing_key,
         )
         ports = Ports(self.kube, self.bus, self.clock, Keys(self.keys), tracing)
         worker = Worker(self.spec.kinds, ports, self._workloads, options)
@@ -169,8 +191,10 @@ class Service:
         self.worker.workload_changed(change)
 
     async def _start(self) -> None:
-        self.kube.client = ApiClient(config.load(self.settings.kubeconfig), service=self.spec.name)
+        api = config.load(self.settings.kubeconfig)
+        self.kube.client = ApiClient(api, service=self.spec.name, answered=RequestCounter(self.worker.metrics.requests, api.server))
         self._redaction_key = await awaited_redaction_key(self.kube.client, self.settings.system_namespace)
+        self._sealing_key = await awaited_sealing_key(self.kube.client, self.settings.system_namespace)
         await self.keys.__aenter__()
         await self.bus.start()
         await self.readmodel.start()
@@ -223,6 +247,8 @@ def run_service(spec: ServiceSpec, settings: Settings) -> int:
     asyncio.set_event_loop(loop)
     service = Service(spec, settings)
     worker = service.stream.app.Worker(loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    # even when quiet it writes a terminal's control characters between our lines
+    worker.spinner = None
     try:
         worker.execute_from_commandline()
     except SystemExit as end:

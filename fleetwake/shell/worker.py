@@ -18,14 +18,16 @@ from fleetwake.kind import ANY_KIND, CONNECTION, Change, Kind, Watch
 from fleetwake.shell.cache import SHARED_PARTITION, Cache, CacheLookup
 from fleetwake.shell.carry_out import Hands, LocalHandler, Workloads
 from fleetwake.shell.deletions import deletion_of
-from fleetwake.shell.metrics import Metrics
+from fleetwake.shell.metrics import Metrics, OfKind, observe
 from fleetwake.shell.ports import NO_CAUSE, Cause, Ports
 from fleetwake.shell.queue import KeyedQueue, Token, Wakeup
+from fleetwake.shell.readings import read_worker
 from fleetwake.shell.resources import CRD, Resources
-from fleetwake.shell.results import Results
+from fleetwake.shell.results import Results, Writer
 from fleetwake.shell.runner import Runner
 from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.stream.partition import partition_of
+from fleetwake.tracing.current import current_exemplar
 from schemas.api.registry import KINDS as MODELS
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from schemas.records import DELETED, MOVED, ObjectRecord
@@ -56,6 +58,7 @@ class Options:
     actions: Mapping[str, LocalHandler] = field(default_factory=dict)
     locals: Mapping[str, Any] = field(default_factory=dict)
     before_replay: Callable[[Sequence[Planned]], Awaitable[None]] | None = None
+    seal_key: Callable[[], bytes] = bytes
 
 
 class Partition:
@@ -76,10 +79,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class KindQueue:
-    """A kind and its queue."""
+    """A kind, its queue, and the series its runs count on."""
 
     kind: Kind[Any]
     queue: KeyedQueue
+    measured: OfKind
 
 
 class Worker:
@@ -103,7 +107,7 @@ class Worker:
         self._any: list[tuple[KindQueue, Watch, frozenset[GroupKind]]] = []
         for kind in kinds:
             self._register(kind)
-        self.results = Results(ports, options.topics, options.service, options.instance, options.incarnation)
+        self.results = Results(ports, options.topics, Writer(options.service, options.instance, options.incarnation, options.seal_key))
         self.hands = Hands(
             ports,
             self.cache,
@@ -116,12 +120,18 @@ class Worker:
             lambda: self.epoch,
             options.actions,
             self.secrets,
+            sent=self._sent,
         )
         self.runner = Runner(self)
+        read_worker(self)
+
+    def _sent(self, verb: str, seconds: float) -> None:
+        """A write was answered."""
+        observe(self.metrics.write_seconds.labels(verb), seconds, current_exemplar())
 
     def _register(self, kind: Kind[Any]) -> None:
         queue = KeyedQueue(kind.name, self.ports.clock.boot, lambda: self.options.signal(kind.name))
-        entry = KindQueue(kind, queue)
+        entry = KindQueue(kind, queue, self.metrics.of(kind.name))
         self.queues[kind.name] = self._by_kind[kind.group_kind] = entry
         named = frozenset(watch.source for watch in kind.watches) | {kind.group_kind}
         for watch in kind.watches:
@@ -262,7 +272,9 @@ class Worker:
             return
         self.metrics.records.labels("new").inc()
         if record.received:
-            self.metrics.event_to_intake.observe(max(self.ports.clock.now().timestamp() - record.received, 0.0))
+            now = self.ports.clock.now().timestamp()
+            self.metrics.event_to_intake.observe(max(now - record.received, 0.0))
+            self.metrics.record_to_intake.observe(max(now - record.produced, 0.0))
         if record.type != MOVED or change.after is not None:
             self.changed(change, self.ports.tracing.received(record, deletion_of(change, self.cache)), token, record.received)
 
@@ -293,7 +305,7 @@ class Worker:
             try:
                 self.resources.take_crd(state, key)
             except (KeyError, TypeError, AttributeError) as error:
-                log.error("cannot read what CustomResourceDefinition %s defines: %r", key.name, error)
+                log.error("cannot read what CustomResourceDefinition %s defines: %r", key.name, error, extra={"about": key})
         return self.cache.upsert(key, record.version, state, record.cluster, number)
 
     def changed(self, change: Change, cause: Cause, token: Token | None = None, received: float = 0.0) -> None:
@@ -316,8 +328,8 @@ class Worker:
             concerned = tuple(watch.concerns(change, self.lookup)) if watch.matters(change) else ()
         except Exception as error:
             # an object of a shape nobody thought of must not end the process: it would meet it again in every replay
-            self.metrics.panics.labels(entry.kind.name).inc()
-            log.error("cannot tell which %s a change of %s concerns: %r", entry.kind.name, change.key, error, exc_info=error)
+            entry.measured.panics.inc()
+            log.error("cannot tell which %s a change of %s concerns: %r", entry.kind.name, change.key, error, exc_info=error, extra={"about": change.key})
             return
         for key in concerned:
             if self.cache.get(key) is not None:
@@ -358,7 +370,7 @@ class Worker:
                 entry.queue.finished(key)
             elif not partition.ready:
                 partition.parked.append((entry, key, wakeup))
-                entry.queue.running.discard(key)
+                entry.queue.running.pop(key, None)
             else:
                 self.runner.start(entry, key, wakeup, partition)
 

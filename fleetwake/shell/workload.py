@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 from fleetwake.errors import FleetwakeError, ForbiddenError, NotConnectedError, RetryableError
@@ -20,6 +20,8 @@ from fleetwake.kind import CONNECTION, Change, Looked, Workload
 from fleetwake.kube.answers import error_of
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
 from fleetwake.shell.ports import Clock, Request, Response
+from fleetwake.shell.probes import Probes
+from fleetwake.tracing.current import CURRENT, Lasting
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 
 log = logging.getLogger(__name__)
@@ -91,9 +93,7 @@ class Connection:
         self.api: WorkloadApi | None = None
         self.wanted = asyncio.Event()
         self._nudge = asyncio.Event()
-        self._first: datetime | None = None
-        self._last_success: datetime | None = None
-        self._failures = 0
+        self.probes = Probes()
         self._states: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in WATCHED}
         self._synced: set[str] = set()
         self._looks: dict[str, Looked] = {}
@@ -129,6 +129,8 @@ class Connection:
             handle.cancel()
 
     async def _run(self) -> None:
+        # this task was begun by some run, and outlives it
+        CURRENT.set(Lasting(self.cluster))
         backoff = CONNECT_BACKOFF_SECONDS_MIN
         while True:
             await self.wanted.wait()
@@ -142,11 +144,11 @@ class Connection:
                 await self._lost.wait()
             except (FleetwakeError, OSError) as error:
                 log.debug("cannot connect to %s: %s", self.cluster, error)
-                self._failures += 1
+                self.probes.failure()
             except Exception as error:
                 # whatever a library raises for a malformed kubeconfig or certificate: this cluster waits, others do not notice
                 log.error("cannot connect to %s: %r", self.cluster, error, exc_info=error)
-                self._failures += 1
+                self.probes.failure()
             self._frozen = None
             await self._disconnect("lost")
             with suppress(TimeoutError):
@@ -156,9 +158,7 @@ class Connection:
 
     async def _connected(self) -> None:
         self._synced.clear()
-        self._failures = 0
-        now = self._outside.clock.now()
-        self._first, self._last_success = self._first or now, now
+        self.probes.success(self._outside.clock.now())
         self._looks.clear()
         for selection in WATCHED:
             self._spawn(self._follow(selection))
@@ -184,7 +184,7 @@ class Connection:
     def _arm_graces(self) -> None:
         for handle in self._graces:
             handle.cancel()
-        since = self._last_success
+        since = self.probes.last_success
         if since is None:
             return
         now, loop = self._outside.clock.now(), asyncio.get_running_loop()
@@ -217,22 +217,21 @@ class Connection:
             except FleetwakeError:
                 response, refused = None, False
             if refused:
+                self.probes.failure()
                 self._lost.set()
                 return
+            self._frozen = None
             if response is not None:
-                recovered = self._failures > 0
-                self._failures, self._last_success, self._frozen = 0, self._outside.clock.now(), None
                 for handle in self._graces:
                     handle.cancel()
-                if recovered:
+                if self.probes.success(self._outside.clock.now()):
                     self._told("probe succeeded")
                 continue
-            self._failures += 1
-            self._frozen = None
-            if self._failures == 1:
+            self.probes.failure()
+            if self.probes.failures == 1:
                 self._arm_graces()
                 self._told("probe failed")
-            if self._failures >= PROBE_FAILURES_MAX:
+            if self.probes.failures >= PROBE_FAILURES_MAX:
                 self._lost.set()
                 return
 
@@ -283,9 +282,9 @@ class Connection:
             maps = self._states["kubeadm-config"]
             self._frozen = Workload(
                 connected=self.api is not None,
-                last_probe_success=self._last_success,
-                first_connected=self._first,
-                consecutive_failures=self._failures,
+                last_probe_success=self.probes.last_success,
+                first_connected=self.probes.first,
+                consecutive_failures=self.probes.failures,
                 watch_synced=len(self._synced) == len(WATCHED),
                 nodes=tuple(state for _, state in sorted(self._states["nodes"].items())),
                 pods=tuple(state for _, state in sorted(self._states["pods"].items())),
@@ -381,14 +380,14 @@ class WorkloadConnections:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def clusters(self) -> tuple[ClusterKey, ...]:
-        """Clusters with a connection, or trying to have one."""
-        return tuple(self._connections)
+    def all(self) -> tuple[Connection, ...]:
+        """Every connection, those included that are only being tried."""
+        return tuple(self._connections.values())
 
     async def close(self) -> None:
         """Close every connection."""
-        for cluster in self.clusters():
-            self.forget(cluster)
+        for connection in self.all():
+            self.forget(connection.cluster)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def state(self, cluster: ClusterKey) -> Workload:

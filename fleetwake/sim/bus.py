@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import aiokafka
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import UnavailableError
 from fleetwake.shell import intake as intake_module
 from fleetwake.sim.faults import Fate, Faults
@@ -131,18 +132,24 @@ class SimBusPort:
 
     async def produce(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> None:
         """Produce one record and wait for its acknowledgement."""
+        await (await self.enqueue(topic, key, value, headers, partition))
         self._process.check()
-        acknowledged: asyncio.Future[int | None] = self._bus.loop.create_future()
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> asyncio.Future[int]:
+        """Put one record on its way; the answer is its offset."""
+        self._process.check()
+        answer: asyncio.Future[int] = self._bus.loop.create_future()
 
         def done(offset: int | None) -> None:
-            if not acknowledged.done():
-                acknowledged.set_result(offset)
+            if answer.done() or not self._process.alive:
+                return
+            if offset is None:
+                answer.set_exception(UnavailableError("the broker did not answer", operation=f"produce to {topic}"))
+            else:
+                answer.set_result(offset)
 
         self._bus.put(topic, partition, (key, value, headers), done)
-        offset = await acknowledged
-        self._process.check()
-        if offset is None:
-            raise UnavailableError("the broker did not answer", operation=f"produce to {topic}")
+        return answer
 
 
 class Found(NamedTuple):
@@ -229,7 +236,7 @@ class Consumer:
 def serve(bus: SimBus) -> Generator[None, None, None]:
     """Let everything that opens a plain consumer meanwhile read from this bus."""
 
-    def consumer(bootstrap: str, **extra: Any) -> Any:
+    def consumer(kafka: Kafka, **extra: Any) -> Any:
         return Consumer(bus)
 
     with ExitStack() as stack:

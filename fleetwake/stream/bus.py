@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import unavailable_async
 from fleetwake.errors import UnavailableError
 from schemas.records import Headers
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -17,19 +22,19 @@ REQUEST_TIMEOUT_MS = 30_000
 class Bus:
     """``fleetwake.shell.ports.BusPort`` over an idempotent producer."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
-        self._bootstrap, self._client_id = bootstrap, client_id
+    def __init__(self, kafka: Kafka, client_id: str) -> None:
+        self._kafka, self._client_id = kafka, client_id
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connect.
 
         Raises:
-            UnavailableError: no broker answers.
+            UnavailableError: no broker answers, or none takes us; the message names the setting.
         """
         # made here because aiokafka wants a running loop
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
+            **self._kafka.client(),
             client_id=self._client_id,
             enable_idempotence=True,
             acks="all",
@@ -41,7 +46,7 @@ class Bus:
         try:
             await self._producer.start()
         except KafkaError as error:
-            raise UnavailableError(str(error), operation="connect to Kafka") from error
+            raise await unavailable_async(self._kafka, error, "connect to Kafka") from error
 
     async def stop(self) -> None:
         """Flush and disconnect."""
@@ -54,9 +59,38 @@ class Bus:
         Raises:
             UnavailableError: the broker did not take it in time; it may still arrive.
         """
+        await (await self.enqueue(topic, key, value, headers, partition))
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Headers, partition: int) -> asyncio.Future[int]:
+        """Give one record its place in the partition's order; the answer is its offset, or UnavailableError when its fate is not known.
+
+        aiokafka keeps the order in which records were handed over, retries included: one batch of a partition is on its way at a time.
+
+        Raises:
+            UnavailableError: the record got no place and will not arrive.
+        """
         if self._producer is None:
             raise UnavailableError("the producer is not connected yet", operation=f"produce to {topic}")
         try:
-            await self._producer.send_and_wait(topic, value=value, key=key, headers=headers, partition=partition)
+            sent = await self._producer.send(topic, value=value, key=key, headers=headers, partition=partition)
         except KafkaError as error:
-            raise UnavailableError(str(error) or type(error).__name__, operation=f"produce to {topic}") from error
+            raise self._unavailable(error, topic) from error
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def answered(told: asyncio.Future[Any]) -> None:
+            if answer.done():
+                return
+            if told.cancelled():
+                answer.set_exception(UnavailableError("the producer was stopped", operation=f"produce to {topic}"))
+            elif (error := told.exception()) is not None:
+                answer.set_exception(self._unavailable(error, topic))
+            else:
+                answer.set_result(told.result().offset)
+
+        sent.add_done_callback(answered)
+        return answer
+
+    def _unavailable(self, error: BaseException, topic: str) -> UnavailableError:
+        found = UnavailableError(self._kafka.told(error), operation=f"produce to {topic}")
+        found.__cause__ = error
+        return found

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from fleetwake.errors import UnavailableError
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import unavailable_async
 from schemas.records import Headers
 from schemas.topics import MESSAGE_BYTES_MAX
 
@@ -50,10 +51,11 @@ class RecordProducer:
     """
 
     def __init__(
-        self, bootstrap: str, *, client_id: str = "fleetwake", fence: Callable[[], bool] = lambda: True, buffer_bytes_max: int = BUFFER_BYTES_MAX
+        self, kafka: Kafka, *, client_id: str = "fleetwake", fence: Callable[[], bool] = lambda: True, buffer_bytes_max: int = BUFFER_BYTES_MAX
     ) -> None:
+        self._connection = kafka
         self._kafka = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
+            **kafka.client(),
             client_id=client_id,
             enable_idempotence=True,
             acks="all",
@@ -87,12 +89,12 @@ class RecordProducer:
         """Connect.
 
         Raises:
-            UnavailableError: no broker answers.
+            UnavailableError: no broker answers, or none takes us; the message names the setting.
         """
         try:
             await self._kafka.start()
         except KafkaError as error:
-            raise UnavailableError(f"no Kafka broker: {error}", operation="start producer") from error
+            raise await unavailable_async(self._connection, error, "start producer") from error
         self._pump = asyncio.create_task(self._run(), name="producer")
         self._pump.add_done_callback(lambda task: None if task.cancelled() or (error := task.exception()) is None else self._break(error))
 

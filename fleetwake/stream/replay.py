@@ -8,6 +8,7 @@ from typing import Any
 
 import aiokafka
 
+from fleetwake.connections.kafka import Kafka
 from schemas.topics import MESSAGE_BYTES_MAX
 
 FETCH_BYTES_MAX = 64 * 1024 * 1024
@@ -16,10 +17,10 @@ RECORDS_PER_TURN = 2000
 POLL_MS = 200
 
 
-def plain_consumer(bootstrap: str, **extra: Any) -> aiokafka.AIOKafkaConsumer:
+def plain_consumer(kafka: Kafka, **extra: Any) -> aiokafka.AIOKafkaConsumer:
     """A consumer without a group."""
     return aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
+        **kafka.client(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_bytes=FETCH_BYTES_MAX,
@@ -29,13 +30,13 @@ def plain_consumer(bootstrap: str, **extra: Any) -> aiokafka.AIOKafkaConsumer:
 
 
 async def read_ranges(
-    bootstrap: str, topic: str, starts: Mapping[int, int], ends: Mapping[int, int] | None, take: Callable[[Any], None], go_on: Callable[[], bool]
+    kafka: Kafka, topic: str, starts: Mapping[int, int], ends: Mapping[int, int] | None, take: Callable[[Any], None], go_on: Callable[[], bool]
 ) -> dict[int, int]:
     """Read partitions of a topic from ``starts`` to ``ends`` (default: the end offsets taken now) and hand every record to ``take``.
 
     Returns the end offsets. Stops early, returning an empty mapping, when ``go_on`` turns False.
     """
-    consumer = plain_consumer(bootstrap)
+    consumer = plain_consumer(kafka)
     await consumer.start()
     try:
         partitions = {aiokafka.TopicPartition(topic, number): number for number in starts}
@@ -62,9 +63,9 @@ async def read_ranges(
         await consumer.stop()
 
 
-async def end_offsets(bootstrap: str, topic: str, partitions: set[int]) -> dict[int, int]:
+async def end_offsets(kafka: Kafka, topic: str, partitions: set[int]) -> dict[int, int]:
     """The end offsets of partitions now."""
-    consumer = plain_consumer(bootstrap)
+    consumer = plain_consumer(kafka)
     await consumer.start()
     try:
         wanted = [aiokafka.TopicPartition(topic, number) for number in partitions]

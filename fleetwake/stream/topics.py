@@ -6,13 +6,15 @@ fails loudly, naming topic, setting and remedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import refusal, unavailable
 from fleetwake.errors import TerminalError, UnavailableError
 from schemas.topics import TopicSpec
 
@@ -57,12 +59,19 @@ class TopicState:
 class TopicAdmin:
     """Admin requests about the topics; blocking (run it in a thread or before the loop starts)."""
 
-    def __init__(self, bootstrap: str, *, replication: int = REPLICATION_DEFAULT) -> None:
-        self._replication = replication
+    def __init__(self, kafka: Kafka, *, replication: int = REPLICATION_DEFAULT) -> None:
+        """Connect.
+
+        Raises:
+            UnavailableError: no broker answers, or none takes us; the message names the setting.
+        """
+        self._replication, self._kafka = replication, kafka
+        if why := refusal(kafka):  # the client would try again for half a minute
+            raise UnavailableError(f"no Kafka broker serves us at {kafka}: {why}", operation="topics")
         try:
-            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, client_id="fleetwake-admin")
+            self._admin = KafkaAdminClient(**kafka.client(), client_id="fleetwake-admin")
         except KafkaError as error:
-            raise UnavailableError(f"no Kafka broker at {bootstrap}: {error}; set FLEETWAKE_KAFKA_BOOTSTRAP", operation="topics") from error
+            raise unavailable(kafka, error, "topics") from error
 
     def __enter__(self) -> TopicAdmin:
         return self
@@ -90,7 +99,7 @@ class TopicAdmin:
             except TopicAlreadyExistsError:  # another service's admin step was first
                 continue
             except KafkaError as error:
-                raise UnavailableError(f"topic {spec.name}: {error}", operation="create topic") from error
+                raise UnavailableError(f"topic {spec.name}: {self._kafka.told(error)}", operation="create topic") from error
         self.verify(specs)
         return tuple(created)
 
@@ -107,6 +116,22 @@ class TopicAdmin:
         if missing or found:
             raise TopicMismatchError("\n".join([*missing, *found]), operation="verify topics")
 
+    def lacking(self, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
+        """What keeps topics from being used, a sentence each: missing ones (or ones that may not be seen), other partitions. Their settings are not asked for.
+
+        Raises:
+            UnavailableError: the broker refused or did not answer.
+        """
+        try:
+            names = set(self._admin.list_topics())
+            present = [spec for spec in specs if spec.name in names]
+            described = self._admin.describe_topics([spec.name for spec in present]) if present else []
+        except KafkaError as error:
+            raise UnavailableError(str(error), operation="look for topics") from error
+        counts = {entry.get("name", entry.get("topic")): len(entry["partitions"]) for entry in described}
+        missing = [f"topic {spec.name} does not exist, or its user may not see it" for spec in specs if spec.name not in counts]
+        return (*missing, *(str(_partitions(spec, counts[spec.name])) for spec in present if counts[spec.name] != spec.partitions))
+
     def describe(self, specs: Iterable[TopicSpec]) -> tuple[TopicState, ...]:
         """The topics of ``specs`` that exist, in their order.
 
@@ -122,18 +147,22 @@ class TopicAdmin:
             described = {entry.get("name", entry.get("topic")): entry for entry in self._admin.describe_topics([spec.name for spec in present])}
             answer = self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name) for spec in present], config_filter="all")
         except KafkaError as error:
-            raise UnavailableError(str(error), operation="describe topics") from error
+            raise UnavailableError(self._kafka.told(error), operation="describe topics") from error
         configs = _configs(answer)
         return tuple(TopicState(spec.name, len(described[spec.name]["partitions"]), configs.get(spec.name, {})) for spec in present)
 
 
 def compare(spec: TopicSpec, state: TopicState) -> tuple[Mismatch, ...]:
     """Every setting of ``spec`` that ``state`` does not have."""
-    wrong = [] if spec.partitions == state.partitions else [Mismatch(spec.name, "partitions", str(state.partitions), str(spec.partitions))]
+    wrong = [] if spec.partitions == state.partitions else [_partitions(spec, state.partitions)]
     for setting, wanted in spec.config.items():
         if (found := state.config.get(setting, "unset")) != wanted:
             wrong.append(Mismatch(spec.name, setting, found, wanted))
     return tuple(wrong)
+
+
+def _partitions(spec: TopicSpec, found: int) -> Mismatch:
+    return Mismatch(spec.name, "partitions", str(found), str(spec.partitions))
 
 
 def _configs(answer: dict[str, Any]) -> dict[str, dict[str, str]]:

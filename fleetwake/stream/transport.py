@@ -33,6 +33,11 @@ class Heartbeats:
         """Seconds since boot, suspension included."""
         return self._boot()
 
+    @property
+    def known(self) -> bool:
+        """Whether the group has ever confirmed this member."""
+        return self.last > float("-inf")
+
     def age(self) -> float:
         """Seconds since the last confirmed request was sent."""
         return self._boot() - self.last

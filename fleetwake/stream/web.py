@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+
+from fleetwake.exposition import exposed
 
 
 class HealthServer:
-    """A small HTTP server. ``ready`` and ``alive`` give an empty text when all is well, else what is missing."""
+    """A small HTTP server. ``ready`` and ``alive`` give an empty text when all is well, else what is missing. ``refresh`` is awaited before each scrape."""
+
+    refresh: Callable[[], Awaitable[None]] | None = None
 
     def __init__(
         self,
@@ -46,7 +50,10 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        if self.refresh is not None:
+            await self.refresh()
+        body, content_type = await exposed(self._registry, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _statusz(self, request: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(dict(self._status()), default=str), content_type="application/json")

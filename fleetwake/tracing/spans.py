@@ -16,10 +16,12 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from fleetwake.connections.otlp import Otlp
+from fleetwake.connections.redis import Redis
 from fleetwake.tracing.context import TRACEPARENT_ANNOTATION, SpanId, attach, detach
+from fleetwake.tracing.current import CURRENT, CurrentRun
 from fleetwake.tracing.export import Exporter, Finished
 from fleetwake.tracing.intents import IDLE_SECONDS, Intent, Intents, OwnDeletes, change_of, is_ours
 from fleetwake.tracing.types import NO_CAUSE, Cause, Clock, Deletion
@@ -29,6 +31,7 @@ from schemas.results import Planned
 
 log = logging.getLogger(__name__)
 WRITES_REMEMBERED = 50_000
+REDIS_TIMEOUT_SECONDS = 2.0
 LINKS_MAX = 32
 LOOKS_AFTER_SECONDS = (0.02, 0.03, 0.05, 0.1, 0.3, 1.0)
 """Waits before Redis is asked for the intent that a deletion may have opened in the service that owns the roots: it reads the same record then."""
@@ -36,6 +39,10 @@ INTENTS = "fleetwake:intents"
 """Redis hash: the open intent of each cluster as JSON."""
 DELETE = "delete"
 """The verb of the steps that delete."""
+MANAGEMENT_API, WORKLOAD_API, WORKLOAD_MARK = "kube-apiserver", "workload-apiserver", "@"
+"""Who answers a request, by name: neither sends spans, and a service graph has a node for each all the same. The mark is in the key of a workload's object."""
+WATCHER = "watcher"
+"""The service whose work the watch spans tell: it cannot know their trace, so who takes its record emits them in its name."""
 CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 
 
@@ -53,7 +60,7 @@ class RunSpan:
         return self._identity.traceparent()
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Iterator[str]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Iterator[str]:
         """A client span for one request."""
         identity = self._identity.child()
         started = self._tracer.clock.now().timestamp()
@@ -68,7 +75,8 @@ class RunSpan:
             raise
         finally:
             kind = key.split("/")[1] if key.count("/") >= 2 else key
-            attributes = {"k8s.object": key, "fleetwake.verb": verb}
+            peer = WORKLOAD_API if WORKLOAD_MARK in key else MANAGEMENT_API
+            attributes = {"k8s.object": key, "fleetwake.verb": verb, "fleetwake.audit_id": audit_id, "peer.service": peer}
             ended = self._tracer.clock.now().timestamp()
             self._tracer.emit(Finished(f"{verb} {kind}", identity, self._identity.span, "client", started, ended, attributes, error=error))
 
@@ -80,13 +88,14 @@ class RunSpan:
 class Tracer:
     """``fleetwake.shell.ports.Tracing``."""
 
-    def __init__(self, service: str, instance: str, endpoint: str, clock: Clock, redis_url: str = "") -> None:
+    def __init__(self, service: str, instance: str, otlp: Otlp, clock: Clock, redis: Redis | None = None) -> None:
         self.clock = clock
         self._service = service
-        self._exporter = Exporter(endpoint, service, instance) if endpoint else None
+        self._exporter = Exporter(otlp, service, instance) if otlp else None
         self._intents = Intents(self._intent_opened)
         self._writes: OrderedDict[str, Cause] = OrderedDict()
-        self._redis = redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2, decode_responses=True) if redis_url else None
+        self._connection = redis
+        self._redis = redis.async_client(REDIS_TIMEOUT_SECONDS) if redis else None
         self.deletes = OwnDeletes()
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._saving: dict[str, Intent] = {}
@@ -120,13 +129,18 @@ class Tracer:
     async def _restore_from_redis(self, now: float) -> dict[str, str]:
         """The trace of each open intent that Redis has, by cluster."""
         known: dict[str, str] = {}
-        if self._redis is not None:
-            with suppress(RedisError, OSError):
-                for cluster, text in (await self._redis.hgetall(INTENTS)).items():
-                    intent = _intent(str(text))
-                    if now - intent.opened < IDLE_SECONDS:
-                        known[str(cluster)] = intent.root.trace
-                        self._intents.restore(str(cluster), intent)
+        if self._redis is None or self._connection is None:
+            return known
+        try:
+            held = await self._redis.hgetall(INTENTS)
+        except (RedisError, OSError) as error:
+            log.warning("intents that others opened are not known: %s", self._connection.told(error))
+            return known
+        for cluster, text in held.items():
+            intent = _intent(str(text))
+            if now - intent.opened < IDLE_SECONDS:
+                known[str(cluster)] = intent.root.trace
+                self._intents.restore(str(cluster), intent)
         return known
 
     async def stop(self) -> None:
@@ -139,6 +153,11 @@ class Tracer:
             await self._redis.aclose()
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.stop)
+
+    @property
+    def exported(self) -> tuple[int, int]:
+        """Spans that the collector took, and spans lost."""
+        return (self._exporter.exported, self._exporter.dropped) if self._exporter is not None else (0, 0)
 
     def emit(self, span: Finished) -> None:
         """Hand a finished span to the exporter."""
@@ -161,7 +180,7 @@ class Tracer:
             return NO_CAUSE
         watch = parent.child()
         attributes = _record_attributes(record)
-        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes))
+        self.emit(Finished(f"watch {record.key.kind}", watch, parent.span, "producer", at, max(record.produced, at), attributes, service=WATCHER))
         process = watch.child()
         now = max(self.clock.now().timestamp(), at)
         self.emit(Finished("objects process", process, watch.span, "consumer", max(record.produced, at), now, attributes))
@@ -239,6 +258,14 @@ class Tracer:
         return cause
 
     # ---- spans ------------------------------------------------------------------------------------------------------------------------
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """The trace that a run with these causes continues, as ``run`` would find it."""
+        for cause in causes:
+            if (span := SpanId.parse(cause.traceparent)) is not None:
+                return span.trace
+        intent = self._intents.current(str(cluster), self.clock.now().timestamp()) if cluster else None
+        return intent.root.trace if intent is not None else ""
+
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> AbstractContextManager[RunSpan]:
         """The span of one run that has steps."""
         return self._run(kind, key, cluster, [cause for cause in causes if cause.traceparent or cause.change], started)
@@ -253,7 +280,14 @@ class Tracer:
             opens = bool(causes) and self._owns_roots
             intent = self._intents.shared(str(cluster), causes[0].change, at) if opens else self._intents.touch(str(cluster), at)
             parent = intent.root if intent else None
-        identity = parent.child() if parent is not None else SpanId.fresh()
+        current = CURRENT.get()
+        if parent is not None:
+            identity = parent.child()
+        else:
+            # lines that the run wrote before it had a span name the trace already
+            identity = SpanId(current.trace_id, SpanId.fresh().span) if isinstance(current, CurrentRun) else SpanId.fresh()
+        if isinstance(current, CurrentRun):
+            current.take_trace(identity.trace)
         links = tuple(cause.traceparent for cause in traced[: LINKS_MAX + 1])
         span = RunSpan(self, identity, links)
         error = ""

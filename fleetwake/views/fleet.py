@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import redis
 from redis.exceptions import RedisError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleetwake.connections.redis import Redis
 from fleetwake.shell.readmodel import CLUSTERS_SET, hash_key
 from fleetwake.views.connection import ViewError
 from fleetwake.views.terminal import age
@@ -30,13 +30,13 @@ class Truth:
     changed: datetime | None
 
 
-def read_fleet(url: str) -> dict[str, dict[str, str]]:
+def read_fleet(redis: Redis) -> dict[str, dict[str, str]]:
     """The hash of every cluster, by ``namespace/name``, in order.
 
     Raises:
         ViewError: Redis does not answer.
     """
-    client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, decode_responses=True)
+    client = redis.client(TIMEOUT_SECONDS)
     try:
         names: list[str] = sorted(client.smembers(CLUSTERS_SET))  # type: ignore[arg-type]
         with client.pipeline(transaction=False) as pipe:
@@ -44,8 +44,7 @@ def read_fleet(url: str) -> dict[str, dict[str, str]]:
                 pipe.hgetall(hash_key(name))
             return dict(zip(names, pipe.execute(), strict=True))
     except (RedisError, OSError) as error:
-        where = url.rpartition("@")[2]
-        raise ViewError(f"Redis does not answer at {where} ({error}): is the rig up (`fleetwake dev status`), is FLEETWAKE_REDIS_URL right?") from error
+        raise ViewError(f"{redis.told(error)} (the rig of this checkout: `fleetwake dev status`)") from error
     finally:
         client.close()
 

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from fleetwake.errors import FleetwakeError
 from fleetwake.kube.answers import body_of, error_of
+from fleetwake.kube.client import resource_path
 from fleetwake.settings import Settings, SettingsError
 from fleetwake.shell.bodies import decode_secret
 from fleetwake.shell.ports import METADATA_LIST_ONLY, Request
 from fleetwake.shell.service import Service, ServiceSpec, run_service
+from schemas.access import group_of
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
 from schemas.keys import ObjectKey
 from services.dev_infrastructure.emulation.emulator import Emulator, Outside
 from services.dev_infrastructure.emulation.ports import PortPool
 from services.dev_infrastructure.kinds.state import LOCAL
+from services.dev_infrastructure.metrics import emulation_metrics
 from services.dev_infrastructure.registry import KINDS
 
 log = logging.getLogger(__name__)
@@ -48,11 +51,12 @@ class Surroundings:
         return decode_secret(body_of(response))
 
     async def uids(self) -> frozenset[str]:
-        """The uids of all DevClusters and DevMachines there are. Raises: FleetwakeError."""
+        """The uids of all DevClusters and DevMachines there are, where this service may look. Raises: FleetwakeError."""
         found: set[str] = set()
+        service = self._running()
         for plural in (DevCluster.PLURAL, DevMachine.PLURAL):
-            path = f"/apis/{DevCluster.GROUP}/{DevCluster.VERSION}/{plural}"
-            response = await self._running().kube.send(Request("GET", path, accept=METADATA_LIST_ONLY, timeout_seconds=LIST_SECONDS))
+            path = resource_path(f"{DevCluster.GROUP}/{DevCluster.VERSION}", plural, service.settings.namespace)
+            response = await service.kube.send(Request("GET", path, accept=METADATA_LIST_ONLY, timeout_seconds=LIST_SECONDS))
             error = error_of(response, f"list {plural}")
             if error is not None:
                 raise error
@@ -78,6 +82,7 @@ def spec_of(settings: Settings) -> ServiceSpec:
     async def before(service: Service) -> None:
         around.service = service
         service.worker.listeners.append(emulator.changed)
+        emulation_metrics(service.worker.metrics.families, emulator)
         await emulator.open()
         try:
             await emulator.keep_only(await around.uids())
@@ -90,7 +95,7 @@ def spec_of(settings: Settings) -> ServiceSpec:
     return ServiceSpec(
         NAME,
         KINDS,
-        group=f"{settings.topic_prefix}-dev-infrastructure-{settings.dev_shard}",
+        group=group_of(NAME, settings.topic_prefix, settings.dev_shard),
         owns_workloads=False,
         shard=lambda partition: partition % settings.dev_shards == settings.dev_shard,
         actions=emulator.actions,

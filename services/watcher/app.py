@@ -8,15 +8,18 @@ import logging
 import os
 import secrets
 import signal
+from collections.abc import Iterator
 
 import setproctitle
 import uvloop
 
 from fleetwake.errors import FencedError, FleetwakeError, UnavailableError
+from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.config import ApiConfig, load
 from fleetwake.kube.discovery import Discovery
 from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.sealing import sealing_key
 from fleetwake.settings import Settings
 from fleetwake.stream.producer import RecordProducer
 from schemas.keys import ObjectKey
@@ -46,7 +49,7 @@ class Term:
     def __init__(self, client: ApiClient, settings: Settings, ledger: Ledger, lease: LeaderLease, metrics: WatcherMetrics) -> None:
         self._client, self._settings, self._ledger, self._lease, self._metrics = client, settings, ledger, lease, metrics
         self.discovery = Discovery()
-        self.producer = RecordProducer(settings.kafka_bootstrap, client_id=f"fleetwake-watcher-{settings.instance}", fence=lambda: lease.fresh)
+        self.producer = RecordProducer(settings.kafka, client_id=f"fleetwake-watcher-{settings.instance}", fence=lambda: lease.fresh)
         self.publisher: Publisher | None = None
         self.streams: Streams | None = None
         self.drift: Drift | None = None
@@ -64,6 +67,8 @@ class Term:
         """
         settings, metrics = self._settings, self._metrics
         key = await redaction_key(self._client, settings.system_namespace, create=True)
+        # the watcher seals nothing: it makes the key for those that write results
+        await sealing_key(self._client, settings.system_namespace, create=True)
         scope = Scope(settings.namespace, settings.watch_filter)
         await self.producer.start()
         try:
@@ -119,7 +124,7 @@ class Watcher:
         self.settings = settings
         self._config = config
         self.metrics = WatcherMetrics()
-        self.ledger = Ledger(settings.kafka_bootstrap, settings.topics, settings.partitions, self.metrics)
+        self.ledger = Ledger(settings.kafka, settings.topics, settings.partitions, self.metrics)
         self.term: Term | None = None
         self.led = asyncio.Event()
         self.address = ("", 0)
@@ -141,8 +146,10 @@ class Watcher:
         # a process started again is another candidate: its predecessor may be frozen, not dead
         identity = f"{settings.instance}_{os.getpid()}_{secrets.token_hex(4)}"
         name = lease_name(settings)
-        async with ApiClient(self._config, service=SERVICE) as client, serve(self) as self.address:
+        answered = RequestCounter(self.metrics.requests, self._config.server)
+        async with ApiClient(self._config, service=SERVICE, answered=answered) as client, serve(self) as self.address:
             lease = LeaderLease(client, settings.system_namespace, name, identity, terms)
+            self.metrics.lease_age.source = lambda: [((), lease.age)] if self.term is not None else []
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.ledger.run(), name="tail")
@@ -204,6 +211,14 @@ async def run(settings: Settings) -> None:
         log.info("stopped")
 
 
+def _within(group: BaseExceptionGroup[FleetwakeError]) -> Iterator[FleetwakeError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _within(error)
+        else:
+            yield error
+
+
 def main(settings: Settings) -> int:
     """Run the watcher as this process; returns the exit code."""
     if settings.process_title:
@@ -212,7 +227,8 @@ def main(settings: Settings) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
     except* FleetwakeError as group:
-        log.critical("%s", group, exc_info=group)
+        for error in _within(group):
+            log.critical("%s", error, exc_info=error)
         return_code = 1
     else:
         return_code = 0

@@ -19,6 +19,9 @@ from services.watcher.streams import Stream, Streams
 SETTLE_SECONDS = 5.0
 """How long a difference must last: the watch may be just behind the list."""
 
+NAMED_MAX = 10
+"""Objects that one check names in the log."""
+
 log = logging.getLogger("services.watcher.drift")
 
 
@@ -52,8 +55,8 @@ class Drift:
         for key in lasting:
             self._metrics.drift.labels(where="watcher").inc()
             self._publisher.suspect(key, "drift")
-        if lasting:
-            log.error("drift: count=%s keys=%s", len(lasting), [str(key) for key in lasting[:10]])
+        for key in lasting[:NAMED_MAX]:
+            log.error("drift: the topics differ from the API server, one of %d objects", len(lasting), extra={"about": key})
         return len(lasting)
 
     async def _differences(self, stream: Stream) -> dict[ObjectKey, int]:

@@ -62,9 +62,14 @@ class LeaderLease:
         self._observed: tuple[str, float] = ("", float("-inf"))
 
     @property
+    def age(self) -> float:
+        """Seconds since the last successful renewal was sent; infinite before the first."""
+        return self._now() - self._renewed
+
+    @property
     def fresh(self) -> bool:
         """Whether this process leads and may produce at this moment."""
-        return self._now() - self._renewed < self.terms.renew_deadline
+        return self.age < self.terms.renew_deadline
 
     async def acquire(self) -> None:
         """Wait until this candidate leads."""

@@ -15,6 +15,8 @@ from typing import NamedTuple, TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.kafka_refusal import unavailable_async
 from fleetwake.errors import TerminalError, UnavailableError
 from schemas.keys import ObjectKey
 from schemas.records import DELETED, MOVED, ObjectRecord, Version
@@ -54,8 +56,8 @@ class Seen:
 class Ledger:
     """The tail of both topics. ``on_record`` is called for every record once ``caught_up`` is set."""
 
-    def __init__(self, bootstrap: str, topics: Topics, partitions: int, metrics: WatcherMetrics) -> None:
-        self._bootstrap, self._topics, self._metrics = bootstrap, topics, metrics
+    def __init__(self, kafka: Kafka, topics: Topics, partitions: int, metrics: WatcherMetrics) -> None:
+        self._kafka, self._topics, self._metrics = kafka, topics, metrics
         self._places: dict[TopicPartition, Place] = {TopicPartition(topics.objects, number): number for number in range(partitions)}
         self._places[TopicPartition(topics.shared, 0)] = SHARED_PLACE
         self.entries: dict[Place, dict[ObjectKey, Entry]] = {place: {} for place in self._places.values()}
@@ -81,11 +83,11 @@ class Ledger:
             UnavailableError: no broker answers at the start (later the consumer waits for it by itself).
             TerminalError: a topic is missing.
         """
-        consumer = _consumer(self._bootstrap)
+        consumer = _consumer(self._kafka)
         try:
             await consumer.start()
         except KafkaError as error:
-            raise UnavailableError(f"no Kafka broker at {self._bootstrap}: {error}", operation="tail topics") from error
+            raise await unavailable_async(self._kafka, error, "tail topics") from error
         try:
             for name in (self._topics.objects, self._topics.shared):
                 if not consumer.partitions_for_topic(name) and name not in await consumer.topics():
@@ -128,6 +130,7 @@ class Ledger:
             entry = None if record.value is None else _entry(record)
         except (ValueError, KeyError) as error:
             self._metrics.undecodable.inc()
+            # its key may be anything: it is named by where it lies
             log.warning("undecodable record: place=%s offset=%s error=%s", place, record.offset, error)
             return
         if entry is None:
@@ -147,7 +150,7 @@ class Ledger:
         found: dict[tuple[Place, int], ObjectRecord] = {}
         if not ordered:
             return found
-        consumer = _consumer(self._bootstrap)
+        consumer = _consumer(self._kafka)
         try:
             await consumer.start()
             for place, offset in ordered:
@@ -171,9 +174,9 @@ def _entry(record: ConsumerRecord) -> Entry:
     return Entry(Version(int(headers["epoch"]), int(headers["rv"])), record.offset, live, headers["cluster"].decode())
 
 
-def _consumer(bootstrap: str) -> AIOKafkaConsumer:
+def _consumer(kafka: Kafka) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **kafka.client(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",

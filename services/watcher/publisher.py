@@ -24,7 +24,7 @@ from schemas.records import ADDED, DELETED, MODIFIED, MOVED, NOBODY, Actor, Obje
 from services.watcher.ledger import SHARED_PLACE, Entry, Ledger, Place, Seen
 from services.watcher.metrics import WatcherMetrics
 from services.watcher.placement import Placement, key_of
-from services.watcher.record import value_of
+from services.watcher.record import NO_WISH, Wish, value_of, wish_of
 from services.watcher.scope import Scope
 
 GRAVE_SECONDS = 60.0
@@ -44,6 +44,7 @@ class Held:
     cluster: str
     live: bool
     offset: int | None = None
+    wish: Wish = NO_WISH
 
 
 class Publisher:
@@ -130,10 +131,12 @@ class Publisher:
                 self.delete(key, version, value, received)
             return False
         place = SHARED_PLACE if not cluster else partition_of(cluster, self._partitions)
+        wish = wish_of(value["metadata"])
         if before is not None and before.live and (before.version, before.place, before.cluster) == (version, place, cluster) and not force:
+            before.wish = wish
             return False
-        data, actor = value_of(value, self._redaction_key)
-        held = Held(version, place, cluster, True)
+        data, actor = value_of(value, self._redaction_key, before.wish if before is not None else NO_WISH)
+        held = Held(version, place, cluster, True, wish=wish)
         self._hold(key, held)
         record = ObjectRecord(key, MODIFIED if before is not None and before.live else ADDED, version, cluster, data, received, time.time(), actor)
         left = before.place if before is not None and before.place != place else None

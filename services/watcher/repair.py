@@ -40,7 +40,7 @@ class Repair:
                 try:
                     await self._repair(key, reason)
                 except FleetwakeError as error:
-                    log.warning("repair postponed: key=%s reason=%s error=%s", key, reason, error)
+                    log.warning("repair postponed: reason=%s error=%s", reason, error, extra={"about": key})
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self._publisher.suspect, key, reason)
 
     async def _repair(self, key: ObjectKey, reason: str) -> None:

@@ -201,7 +201,7 @@ class Streams:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # one malformed object of somebody's kind must not end the stream of all others
             self._metrics.malformed.labels(kind=str(value.get("kind"))).inc()
-            log.error("malformed object: kind=%s name=%s error=%s", value.get("kind"), value.get("metadata", {}).get("name"), repr(error))
+            log.error("malformed object: %r", error, extra={"about": _named(value)})
 
     async def _end_missing(self, stream: Stream, listed: Listed) -> None:
         selection = stream.selection
@@ -236,6 +236,13 @@ class Streams:
             return  # its definition has just gone; the stream is about to end
         log.warning("watch interrupted: kind=%s error=%s", kind, event.error)
         stream.begun.set()
+
+
+def _named(value: dict[str, Any]) -> ObjectKey:
+    """What a malformed object says of itself, for the log."""
+    metadata = value.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    return ObjectKey("", str(value.get("kind", "")), str(metadata.get("namespace", "")), str(metadata.get("name", "")))
 
 
 def rank_of(resource: Resource) -> int:

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from fleetwake.exposition import exposed
 
 if TYPE_CHECKING:
     from services.watcher.app import Watcher
@@ -28,14 +28,16 @@ async def serve(watcher: Watcher) -> AsyncIterator[tuple[str, int]]:
         text = "\n".join([f"{role}: {'ready' if watcher.ready else 'not ready'}", *(f"waiting for {name}" for name in waiting)])
         return web.Response(text=text + "\n", status=200 if watcher.ready else 503)
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
         term = watcher.term
         streams = term.streams.all if term is not None and term.streams is not None else ()
         synced = sum(stream.synced for stream in streams)
         watcher.metrics.streams.labels(synced="true").set(synced)
         watcher.metrics.streams.labels(synced="false").set(len(streams) - synced)
         watcher.metrics.outstanding.set(term.producer.outstanding if term is not None else 0)
-        return web.Response(body=generate_latest(watcher.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        watcher.metrics.suspects.set(len(term.publisher.suspects) if term is not None and term.publisher is not None else 0)
+        body, content_type = await exposed(watcher.metrics.registry, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])

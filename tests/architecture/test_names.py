@@ -24,11 +24,11 @@ EXPORTED = {
     },
     "fleetwake.errors": {
         "AlreadyExistsError", "ConflictError", "DecodeError", "FencedError", "FleetwakeError", "ForbiddenError", "InvalidError", "NotConnectedError",
-        "NotFoundError", "RetryableError", "TerminalError", "ThrottledError", "UnavailableError", "WatchExpiredError",
+        "NotFoundError", "RetryableError", "SettingsError", "TerminalError", "ThrottledError", "UnavailableError", "WatchExpiredError",
     },
     "schemas.keys": {"ClusterKey", "GroupKind", "ObjectKey"},
     "schemas.records": {"Actor", "ObjectRecord", "Version"},
-    "schemas.topics": {"TopicSpec", "Topics"},
+    "schemas.topics": {"Access", "TopicSpec", "Topics"},
 }  # fmt: skip
 """What kinds are written with: a name that comes or goes here changes every kind, so it is said twice."""
 

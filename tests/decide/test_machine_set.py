@@ -347,3 +347,24 @@ def test_what_wakes_a_machine_set() -> None:
     assert woken("Cluster", CLUSTER, {"spec": {}}, {"spec": {"paused": True}}) == [own]
     assert woken("Cluster", CLUSTER, {"status": {}}, {"status": {"x": 1}}) == []
     assert woken("MachineDeployment", "workers", {"spec": {"replicas": 1}}, {"metadata": {"uid": "x"}, "spec": {"replicas": 2}}) == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "woken"),
+    [
+        pytest.param({"example.com/note": "1"}, False, id="somebody-else's"),
+        pytest.param({"note": "two"}, True, id="the-template's"),
+        pytest.param({"example.com/note": "1", "note": "two"}, True, id="both"),
+        pytest.param({"cluster.x-k8s.io/delete-machine": "yes"}, True, id="asked-for-deletion"),
+        pytest.param({"machine.cluster.x-k8s.io/remediate-machine": ""}, True, id="cluster-api's"),
+    ],
+)
+def test_an_annotation_wakes_only_the_set_that_reads_it(annotations: dict[str, str], woken: bool) -> None:
+    world = settled(workers(alone(1)))
+    key = next(key for key in world.store if key.kind == "Machine")
+    before = world.store[key]
+    metadata = {**before["metadata"], "resourceVersion": "99", "annotations": {**before["metadata"]["annotations"], **annotations}}
+    change = Change(key, ClusterKey(NAMESPACE, CLUSTER), before, {**before, "metadata": metadata})
+    assert [one.name for one in machine_set.of_machine(change, world)] == ([SET] if woken else [])
+    other_too = Change(key, change.cluster, before, {**before, "metadata": metadata, "status": {"phase": "Running"}})
+    assert [one.name for one in machine_set.of_machine(other_too, world)] == [SET]

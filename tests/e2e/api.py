@@ -39,13 +39,16 @@ class Answer(Exception):
 
 
 class Api:
-    """One API server as the admin of a kubeconfig sees it. Threads may share it."""
+    """One API server as the account of a kubeconfig sees it. Threads may share it."""
 
     def __init__(self, kubeconfig: str) -> None:
         configuration = client.Configuration()
         config.load_kube_config(kubeconfig, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS_MAX
         self._pool = client.ApiClient(configuration).rest_client.pool_manager
+        # an account of a service shows a token, the admin a certificate
+        token = configuration.get_api_key_with_prefix("BearerToken", "authorization") or configuration.get_api_key_with_prefix("authorization")
+        self._headers = {"Authorization": token} if token else {}
         self._root = configuration.host.rstrip("/")
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
@@ -55,7 +58,19 @@ class Api:
             Answer: it was refused.
             OSError: no connection (urllib3's errors descend from it or from HTTPError).
         """
-        response = self._pool.request("GET", f"{self._root}{path}?{urlencode(query)}", timeout=REQUEST_LIMIT_S, retries=False)
+        response = self._pool.request("GET", f"{self._root}{path}?{urlencode(query)}", headers=self._headers, timeout=REQUEST_LIMIT_S, retries=False)
+        if response.status >= 400:
+            raise Answer(response.status, response.data.decode(errors="replace")[:300])
+        return dict(json.loads(response.data))
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Create something (or have a question answered).
+
+        Raises:
+            Answer: it was refused.
+        """
+        headers = {**self._headers, "Content-Type": "application/json"}
+        response = self._pool.request("POST", f"{self._root}{path}", body=json.dumps(body), headers=headers, timeout=REQUEST_LIMIT_S, retries=False)
         if response.status >= 400:
             raise Answer(response.status, response.data.decode(errors="replace")[:300])
         return dict(json.loads(response.data))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.views.results import read_results
 from fleetwake.views.runs import RunView, join
 from schemas.results import Done, Planned, Run
@@ -34,7 +35,7 @@ class Trail:
     @classmethod
     def read(cls, bootstrap: str) -> Trail:
         """Read the topic up to its present end."""
-        return cls(tuple(read_results(bootstrap, TOPICS.results)))
+        return cls(tuple(read_results(Kafka(bootstrap), TOPICS.results)))
 
     def unexplained(self, writes: Iterable[dict[str, Any]]) -> list[str]:
         """Writes of the audit log that no planned record announced."""

@@ -26,6 +26,8 @@ SILENT_S = 5.0
 SILENT_LIMIT_S = 60.0
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
+PREPARING = f"{ACCOUNTS}prepare"
+"""Who installs: its writes are no service's, and no run stands behind them."""
 NOT_COUNTED = frozenset({"leases", "events"})
 SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "dev_infrastructure-0")
 
@@ -144,7 +146,8 @@ class Fleet:
 
 
 def _ours(event: dict[str, Any]) -> bool:
-    return bool(event["user"]["username"].startswith(ACCOUNTS))
+    user = event["user"]["username"]
+    return bool(user.startswith(ACCOUNTS) and user != PREPARING)
 
 
 def unsettled(world: World, namespace: str, name: str) -> list[str]:

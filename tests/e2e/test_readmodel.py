@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from fleetwake.connections.redis import Redis
 from fleetwake.views.fleet import read_fleet
 from tests.e2e import manifests
 from tests.e2e.fleet import Fleet, left_of
@@ -35,13 +36,13 @@ def test_a_flushed_read_model_is_stale_until_it_is_rebuilt(fleet: Fleet) -> None
         with redis.Redis.from_url(url) as client:
             client.flushall()
         shown = _fleetwake(fleet, "describe", "--fleet")
-        if "stale since" in shown and place not in read_fleet(url):
+        if "stale since" in shown and place not in read_fleet(Redis(url)):
             break
     else:
         pytest.fail(f"{place} is written again and again, or nobody says that it is missing: {shown}")
     assert " written" in _fleetwake(fleet, "readmodel", "rebuild")
     shown = _fleetwake(fleet, "describe", "--fleet")
     assert name in shown and "stale since" not in shown
-    assert read_fleet(url)[place]["condition:Available"].startswith("True/")
+    assert read_fleet(Redis(url))[place]["condition:Available"].startswith("True/")
     fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
     fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")

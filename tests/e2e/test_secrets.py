@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 
 import pytest
@@ -11,30 +10,12 @@ import redis
 
 from tests.e2e import manifests
 from tests.e2e.fleet import SERVICES, Fleet
+from tests.e2e.secret_needles import ALIGNMENTS, PRIVATE_KEY, needles_of
 from tests.e2e.topics import TOPICS, read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
-PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(.*?)-----END", re.DOTALL)
-TOKEN = re.compile(rb"\b[a-z0-9]{6}\.([a-z0-9]{16})\b")
-INLINE_KEY = re.compile(rb"client-key-data: *\"?([A-Za-z0-9+/=]+)")
-NEEDLE_BYTES = 32
-ALIGNMENTS = 3
 NAMESPACES_SEARCHED = 3
-
-
-def _needles(value: bytes) -> set[bytes]:
-    """Byte strings by which a secret value would be found: a middle line of each key's body, plain and as base64 of any alignment; tokens."""
-    found = {match[1] for match in TOKEN.finditer(value)}
-    keys = [match[1] for match in PRIVATE_KEY.finditer(value)]
-    for match in INLINE_KEY.finditer(value):
-        keys += [inner[1] for inner in PRIVATE_KEY.finditer(base64.b64decode(match[1]))]
-    for body in keys:
-        line = [line.strip() for line in body.splitlines() if line.strip()][1][:NEEDLE_BYTES]
-        found.add(line)
-        # base64 of a text that holds the line at each of the three offsets, without the characters that its neighbours change
-        found |= {base64.b64encode(b"\0" * offset + line)[4 : 4 * (NEEDLE_BYTES // 3) - 4] for offset in range(ALIGNMENTS)}
-    return found
 
 
 def _haystacks(fleet: Fleet) -> dict[str, bytes]:
@@ -86,7 +67,7 @@ def test_no_secret_left_the_api_server(fleet: Fleet) -> None:
         if seen.name.kind == "Secret" and seen.name.namespace in searched
         for value in (seen.object.get("data") or {}).values()
     }
-    needles = {needle for value in values for needle in _needles(value)}
+    needles = {needle for value in values for needle in needles_of(value)}
     # the authority, etcd's, the proxy's and the service accounts' keys, the kubeconfig's, in 4 spellings each; a token for each who joined
     assert len(needles) > 5 * (1 + ALIGNMENTS)
     stacks = _haystacks(fleet)
@@ -95,7 +76,7 @@ def test_no_secret_left_the_api_server(fleet: Fleet) -> None:
     assert not leaks
     # the search finds what it looks for where it is allowed to be
     sample = next(value for value in values if PRIVATE_KEY.search(value))
-    assert any(needle in base64.b64encode(sample) for needle in _needles(sample))
+    assert any(needle in base64.b64encode(sample) for needle in needles_of(sample))
 
 
 def test_no_run_ended_by_a_bug(fleet: Fleet) -> None:

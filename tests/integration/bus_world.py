@@ -18,6 +18,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.stream.partition import partition_of
 from fleetwake.stream.replay import plain_consumer
 from fleetwake.stream.topics import TopicAdmin
@@ -66,7 +67,7 @@ class Bus:
         await self._producer.stop()
 
     def _create(self) -> None:
-        with TopicAdmin(self.bootstrap, replication=1) as admin:
+        with TopicAdmin(Kafka(self.bootstrap), replication=1) as admin:
             admin.create(self.topics.specs(PARTITIONS))
 
     async def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> int:
@@ -108,7 +109,7 @@ class Bus:
 
     async def read(self, topic: str) -> list[Any]:
         """Everything a topic holds now, in order of offsets."""
-        consumer = plain_consumer(self.bootstrap)
+        consumer = plain_consumer(Kafka(self.bootstrap))
         await consumer.start()
         try:
             numbers = (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from fleetwake.connections.kafka import Kafka
+from fleetwake.connections.otlp import Otlp
 from fleetwake.errors import UnavailableError
 from fleetwake.kind import Kind
 from fleetwake.plan import Plan
@@ -114,7 +116,7 @@ class RefusingBus(WorkerBus):
 async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus, tracer: Tracer | None = None) -> AsyncIterator[Life]:
     """A worker with its intake, until the end of the block; it restores what the tracer remembers, if one is given."""
     loop = asyncio.get_running_loop()
-    producer, clock, nobody = producer_class(bus.bootstrap, "test"), SystemClock(), Nobody()
+    producer, clock, nobody = producer_class(Kafka(bus.bootstrap), "test"), SystemClock(), Nobody()
     await producer.start()
     observed: list[tuple[str, str]] = []
 
@@ -138,9 +140,9 @@ async def living(bus: Bus, producer_class: type[WorkerBus] = WorkerBus, tracer: 
         partitions=PARTITIONS,
         before_replay=tracer.restore if tracer is not None else None,
     )
-    ports = Ports(nobody, producer, clock, nobody, tracer or Tracer("reconcilers", "w", "", clock))
+    ports = Ports(nobody, producer, clock, nobody, tracer or Tracer("reconcilers", "w", Otlp(), clock))
     worker = Worker((Kind(ConfigMap, observe, reconcile, MANAGER),), ports, NoWorkloads(), options)
-    intake = Intake(worker, bus.bootstrap, bus.topics, crashed.append)
+    intake = Intake(worker, Kafka(bus.bootstrap), bus.topics, crashed.append)
     intake.start()
     try:
         yield Life(worker, intake, bus, observed=observed, crashed=crashed)

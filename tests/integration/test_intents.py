@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 import pytest
 import redis.asyncio as redis
 
+from fleetwake.connections.otlp import Otlp
+from fleetwake.connections.redis import Redis
 from fleetwake.rig.records import Endpoints
-from fleetwake.shell.results import cloud_event
 from fleetwake.shell.service import SystemClock
 from fleetwake.tracing.context import SpanId
 from fleetwake.tracing.spans import INTENTS, Tracer
 from fleetwake.tracing.types import Cause
 from schemas.keys import ClusterKey, ObjectKey
 from schemas.records import ADDED, Actor, ObjectRecord, Version
-from schemas.results import CauseRecord, Planned
+from schemas.results import CauseRecord, Planned, cloud_event
 from tests.integration.bus_world import Bus, cluster_in, record_of, until
 from tests.integration.test_worker_intake import living
 
@@ -44,7 +45,7 @@ def applied(cluster: str) -> ObjectRecord:
 
 
 async def test_each_of_many_intents_that_open_one_after_the_other_is_in_redis(store: redis.Redis, rig_endpoints: Endpoints) -> None:
-    tracer = Tracer("reconcilers", "r-0", "", SystemClock(), rig_endpoints.redis_url)
+    tracer = Tracer("reconcilers", "r-0", Otlp(), SystemClock(), Redis(rig_endpoints.redis_url))
     for cluster in CLUSTERS:
         tracer.received(applied(cluster))
         # the save of the one before is on its way
@@ -59,7 +60,7 @@ CLUSTER = f"default/{cluster_in(0)}"
 @asynccontextmanager
 async def owner(bus: Bus, rig_endpoints: Endpoints) -> AsyncIterator[Tracer]:
     """A worker that has just started, the owner of the partition, ready."""
-    tracer = Tracer("reconcilers", "r-0", "", SystemClock(), rig_endpoints.redis_url)
+    tracer = Tracer("reconcilers", "r-0", Otlp(), SystemClock(), Redis(rig_endpoints.redis_url))
     async with living(bus, tracer=tracer) as life:
         life.assign(0)
         await life.swept()

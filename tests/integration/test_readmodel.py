@@ -13,6 +13,7 @@ import redis
 from typer.testing import CliRunner
 
 from fleetwake.cli.main import app
+from fleetwake.connections.redis import Redis
 from fleetwake.kind import Change
 from fleetwake.rig.records import Endpoints
 from fleetwake.shell.readmodel import CLUSTERS_SET, ReadModel, hash_key
@@ -75,9 +76,9 @@ async def rebuilt(command: CliRunner) -> str:
 
 
 async def test_a_rebuild_brings_back_what_the_workers_wrote(rig_endpoints: Endpoints, topic_prefix: str, client: redis.Redis, command: CliRunner) -> None:
-    url = rig_endpoints.redis_url
+    at = Redis(rig_endpoints.redis_url)
     states = [cluster("a", 10), cluster("b", 11, "False"), cluster("c", 12)]
-    model = ReadModel(url)
+    model = ReadModel(at)
     await model.start()
     async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as bus:
         await put(bus, cluster("a", 5, "Unknown"), ADDED)
@@ -88,16 +89,16 @@ async def test_a_rebuild_brings_back_what_the_workers_wrote(rig_endpoints: Endpo
             await put(bus, state)
             model.changed(Change(ObjectKey("cluster.x-k8s.io", "Cluster", NAMESPACE, state["metadata"]["name"]), None, None, state))
         await put(bus, cluster("gone", 13), DELETED)
-        await until(lambda: len(read_fleet(url)) == 3, "the workers' part")
+        await until(lambda: len(read_fleet(at)) == 3, "the workers' part")
         await model.stop()
-        before = read_fleet(url)
+        before = read_fleet(at)
         truth = {name: Truth(fields["rv"], datetime.now(UTC) - timedelta(minutes=1)) for name, fields in before.items()}
         client.flushall()
         now = datetime.now(UTC)
-        assert "stale since" in note_of(stale_since(read_fleet(url), truth, now), now)[0]
+        assert "stale since" in note_of(stale_since(read_fleet(at), truth, now), now)[0]
         assert "3 Clusters" in await rebuilt(command)
-        assert read_fleet(url) == before
-        assert stale_since(read_fleet(url), truth, now) is None
+        assert read_fleet(at) == before
+        assert stale_since(read_fleet(at), truth, now) is None
 
 
 async def test_a_rebuild_removes_what_is_gone(rig_endpoints: Endpoints, topic_prefix: str, client: redis.Redis, command: CliRunner) -> None:
@@ -106,7 +107,7 @@ async def test_a_rebuild_removes_what_is_gone(rig_endpoints: Endpoints, topic_pr
         client.hset(hash_key("default/ghost"), mapping={"rv": "3"})
         client.sadd(CLUSTERS_SET, "default/ghost")
         assert "1 that are gone removed" in await rebuilt(command)
-        assert set(read_fleet(rig_endpoints.redis_url)) == {"default/a"}
+        assert set(read_fleet(Redis(rig_endpoints.redis_url))) == {"default/a"}
     assert not client.exists(hash_key("default/ghost"))
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fleetwake.errors import NotFoundError
-from fleetwake.kube import config, redaction
+from fleetwake.kube import config, key_secret, redaction
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.redaction import awaited_redaction_key, redaction_key
 from fleetwake.rig.records import Endpoints
@@ -25,7 +25,7 @@ async def test_a_service_that_starts_before_the_watcher_waits_for_its_key(rig_en
 
 
 async def test_without_a_watcher_it_says_what_is_missing(rig_endpoints: Endpoints, kube_namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "AWAIT_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(key_secret, "AWAIT_SECONDS_MAX", 0.5)
     async with ApiClient(config.load(rig_endpoints.kubeconfig)) as client:
         with pytest.raises(NotFoundError, match=f"{kube_namespace}/{redaction.REDACTION_SECRET}"):
             await awaited_redaction_key(client, kube_namespace)

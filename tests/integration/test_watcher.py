@@ -19,6 +19,8 @@ from fleetwake.cli import schemas as commands
 from fleetwake.errors import TerminalError, UnavailableError
 from fleetwake.kube import config
 from fleetwake.kube.client import MERGE_PATCH, ApiClient, raise_for, resource_path
+from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.sealing import sealing_key
 from fleetwake.rig import Rig
 from fleetwake.rig.records import Endpoints
 from fleetwake.settings import Settings
@@ -28,7 +30,7 @@ from schemas.api import registry
 from schemas.keys import ObjectKey
 from schemas.records import ADDED, DELETED, MODIFIED, MOVED, ObjectRecord, Version
 from schemas.topics import MESSAGE_BYTES_MAX
-from services.watcher.app import Watcher
+from services.watcher.app import Watcher, lease_name
 
 pytestmark = [pytest.mark.kafka, pytest.mark.apiserver]
 
@@ -36,7 +38,9 @@ PARTITIONS = 6
 LIMIT_SECONDS = 40.0
 CORE = "cluster.x-k8s.io/v1beta2"
 LABEL = "cluster.x-k8s.io/cluster-name"
+FILTER = "blue"
 
+Kubectl = Callable[..., str]
 Start = Callable[..., Awaitable[Watcher]]
 Stop = Callable[[Watcher], Awaitable[None]]
 
@@ -146,7 +150,7 @@ class World:
 
 
 @pytest.fixture
-async def world(rig_endpoints: Endpoints, kube_namespace: str, topic_prefix: str) -> AsyncIterator[World]:
+async def world(rig_endpoints: Endpoints, kubectl: Kubectl, kube_namespace: str, topic_prefix: str) -> AsyncIterator[World]:
     settings = Settings(
         kafka_bootstrap=rig_endpoints.bootstrap_servers,
         topic_prefix=topic_prefix,
@@ -161,11 +165,18 @@ async def world(rig_endpoints: Endpoints, kube_namespace: str, topic_prefix: str
     )
 
     def prepare() -> None:
-        with TopicAdmin(settings.kafka_bootstrap) as admin:
+        with TopicAdmin(settings.kafka) as admin:
             admin.create(settings.topics.specs(PARTITIONS))
+        # a watcher of other topics or another scope competes for a Lease of another name; its role names the one of an installation
+        in_system = ("-n", settings.system_namespace)
+        leases = [f"--resource-name={lease_name(settings.model_copy(update={'watch_filter': chosen}))}" for chosen in ("", FILTER)]
+        kubectl("create", "role", topic_prefix, "--verb=get,update", "--resource=leases.coordination.k8s.io", *leases, *in_system)
+        kubectl("create", "rolebinding", topic_prefix, f"--role={topic_prefix}", f"--serviceaccount={settings.system_namespace}:fleetwake-watcher", *in_system)
 
     async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as api, AsyncExitStack() as stack:
         await commands.apply_definitions(api, commands.definitions())
+        for key in (redaction_key, sealing_key):
+            await key(api, settings.system_namespace, create=True)
         await asyncio.to_thread(prepare)
         found = World(api, rig_endpoints, settings, kube_namespace, stack)
         try:
@@ -271,8 +282,8 @@ async def test_other_namespaces_are_not_carried(world: World) -> None:
 
 async def test_the_watch_filter_selects_clusters_with_all_they_have(world: World) -> None:
     tail = await world.tail()
-    await world.start(watch_filter="blue")
-    label = {"cluster.x-k8s.io/watch-filter": "blue"}
+    await world.start(watch_filter=FILTER)
+    label = {"cluster.x-k8s.io/watch-filter": FILTER}
     await world.create(machine("other-m", "other"))
     await world.create(cluster("other"))
     await world.create(cluster("chosen", labels=label))
@@ -375,7 +386,14 @@ async def test_a_kind_of_a_third_party_is_carried_as_soon_as_it_exists(world: Wo
             "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
         },
     }
-    path = resource_path("apiextensions.k8s.io/v1", "customresourcedefinitions")
+    granted = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": group, "labels": {"cluster.x-k8s.io/aggregate-to-manager": "true"}},
+        "rules": [{"apiGroups": [group], "resources": ["widgets"], "verbs": ["get", "list", "watch"]}],
+    }
+    path, roles = resource_path("apiextensions.k8s.io/v1", "customresourcedefinitions"), resource_path("rbac.authorization.k8s.io/v1", "clusterroles")
+    raise_for(await world.api.request("POST", roles, body=orjson.dumps(granted)), "create ClusterRole")
     raise_for(await world.api.request("POST", path, body=orjson.dumps(definition)), "create CRD")
     try:
         await tail.until(lambda: bool(tail.of(f"widgets.{group}")))
@@ -389,6 +407,7 @@ async def test_a_kind_of_a_third_party_is_carried_as_soon_as_it_exists(world: Wo
         assert tail.of("w")[0][:2] == world.home("demo")
     finally:
         await world.api.request("DELETE", f"{path}/widgets.{group}")
+        await world.api.request("DELETE", f"{roles}/{group}")
     await tail.until(lambda: "-" in tail.types("w") and "-" in tail.types(f"widgets.{group}"))
 
 
@@ -483,7 +502,7 @@ async def test_a_drift_check_finds_nothing_on_a_settled_world_and_repairs_what_i
 
 async def test_topics_that_differ_are_named_with_the_setting_and_the_remedy(world: World) -> None:
     def verify() -> None:
-        with TopicAdmin(world.settings.kafka_bootstrap) as admin:
+        with TopicAdmin(world.settings.kafka) as admin:
             admin.verify(world.settings.topics.specs(PARTITIONS + 1))
 
     with pytest.raises(

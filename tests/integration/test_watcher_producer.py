@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.rig import Rig
 from fleetwake.rig.records import Endpoints
 from fleetwake.stream.producer import Outgoing, RecordProducer
@@ -20,11 +21,11 @@ RECORD_BYTES = 100_000
 
 async def start(bootstrap: str, prefix: str, *, fence: bool = True, buffer_bytes_max: int = 10 * RECORD_BYTES) -> RecordProducer:
     def prepare() -> None:
-        with TopicAdmin(bootstrap) as admin:
+        with TopicAdmin(Kafka(bootstrap)) as admin:
             admin.create(Topics(prefix).specs(2))
 
     await asyncio.to_thread(prepare)
-    producer = RecordProducer(bootstrap, fence=lambda: fence, buffer_bytes_max=buffer_bytes_max)
+    producer = RecordProducer(Kafka(bootstrap), fence=lambda: fence, buffer_bytes_max=buffer_bytes_max)
     await producer.start()
     return producer
 

@@ -15,6 +15,7 @@ import pytest
 from fleetwake.kube import config
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.redaction import redaction_key
+from fleetwake.kube.sealing import sealing_key
 from fleetwake.rig.ports import free_ports
 from fleetwake.rig.records import Endpoints
 from schemas.keys import ObjectKey
@@ -38,8 +39,8 @@ class Fleet:
     def group(self) -> str:
         return f"{self.bus.topics.prefix}-under-test"
 
-    def start(self, instance: str = "w0") -> Worker:
-        """Start a worker; a name that was used before is the same static member."""
+    def start(self, instance: str = "w0", **chosen: object) -> Worker:
+        """Start a worker, with some settings of its own; a name that was used before is the same static member."""
         settings = {
             "kubeconfig": self._endpoints.kubeconfig,
             "kafka_bootstrap": self._endpoints.bootstrap_servers,
@@ -52,6 +53,7 @@ class Fleet:
             "system_namespace": SYSTEM,
             "process_title": False,
             "data_dir": str(self._folder),
+            **chosen,
         }
         worker = Worker(settings, self._folder, self._folder / f"journal-{instance}")
         self._workers.append(worker)
@@ -69,6 +71,7 @@ class Fleet:
 async def fleet(rig_endpoints: Endpoints, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with ApiClient(config.load(rig_endpoints.kubeconfig)) as client:
         await redaction_key(client, SYSTEM, create=True)
+        await sealing_key(client, SYSTEM, create=True)
     async with Bus(rig_endpoints.bootstrap_servers, topic_prefix) as bus:
         found = Fleet(bus, rig_endpoints, tmp_path)
         yield found
@@ -150,6 +153,38 @@ async def test_a_static_member_that_is_restarted_at_once_has_its_own_partitions_
     await until(lambda: all(again.runs(f"p{partition}") for partition in mine), "its keys run again")
     owned = json.loads((await other.get("/statusz"))[1])["partitions"]
     assert sorted(owned) == sorted(set(range(PARTITIONS)) - set(mine)), "the other kept its own"
+
+
+async def test_a_rolling_update_within_the_session_moves_no_partition(fleet: Fleet) -> None:
+    """One worker after the other is ended, is away for longer than the shortest session, and comes back by its name: as a StatefulSet replaces its pods."""
+    session, away = 30, 8.0
+    workers = {name: fleet.start(name, session_seconds=session) for name in ("w0", "w1")}
+    for worker in workers.values():
+        await worker.ready()
+
+    async def owned(name: str) -> list[int]:
+        return sorted(json.loads((await workers[name].get("/statusz"))[1])["partitions"])
+
+    end = time.monotonic() + START_SECONDS
+    while not all([await owned(name) for name in workers]):
+        assert time.monotonic() < end, "both have a share"
+        await asyncio.sleep(0.2)
+    before = {name: await owned(name) for name in workers}
+    assert sorted(number for numbers in before.values() for number in numbers) == list(range(PARTITIONS))
+    for number, name in enumerate(workers):
+        other = "w1" if name == "w0" else "w0"
+        workers[name].send(signal.SIGTERM)
+        ended = time.monotonic()
+        await until(lambda name=name: workers[name].code is not None, "it ends", 15)
+        while time.monotonic() - ended < away:
+            assert await owned(other) == before[other], "nobody takes over what is kept for the other"
+            await asyncio.sleep(0.25)
+        workers[name] = fleet.start(name, session_seconds=session)
+        await workers[name].ready()
+        assert {name: await owned(name) for name in workers} == before
+        partition = before[name][0]
+        await fleet.bus.put_config_map(f"after-{number}", partition, n=1)
+        await until(lambda name=name, number=number: workers[name].runs(f"after-{number}"), "it works on what it had")
 
 
 async def test_what_a_dead_worker_held_moves_to_another(fleet: Fleet) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.errors import UnavailableError
 from fleetwake.kind import Failure, Kind, View, Watch, any_owner
 from fleetwake.plan import Plan
@@ -205,7 +206,14 @@ class ListBus:
 
     async def produce(self, topic: str, key: bytes, value: bytes | None, headers: Iterable[tuple[str, bytes]], partition: int) -> None:
         """Keep a record."""
+        await self.enqueue(topic, key, value, headers, partition)
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes | None, headers: Iterable[tuple[str, bytes]], partition: int) -> asyncio.Future[int]:
+        """Keep a record; its number is its offset."""
         self.produced.append(Produced(topic, key, value, dict(headers), partition))
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer.set_result(len(self.produced) - 1)
+        return answer
 
     def results(self, type_: str) -> list[Any]:
         """Values of the results of a type (``planned``, ``done``, ``recovered``)."""
@@ -246,7 +254,7 @@ class ShellWorld:
         self.fenced, self.deaf = False, False
         self.fatal: list[BaseException] = []
         self.offsets: dict[int, int] = {}
-        ports = Ports(self.kube, self.bus, self.clock, self.keys, Tracer("reconcilers", "w0", "", self.clock))
+        ports = Ports(self.kube, self.bus, self.clock, self.keys, Tracer("reconcilers", "w0", Otlp(), self.clock))
         options: Json = {
             "service": "reconcilers",
             "instance": "w0",

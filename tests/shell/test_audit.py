@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fleetwake.cli.audit import duration
 from fleetwake.views import figures
 from fleetwake.views.connection import ViewError
+from fleetwake.views.following import duration
 from fleetwake.views.history import as_json, history, render
 from fleetwake.views.runs import join
 from tests.shell.view_records import BEGIN, CLUSTER, DEPLOYMENT, INTENT, MACHINE, at, golden, records, text_of

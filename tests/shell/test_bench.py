@@ -18,6 +18,9 @@ from bench.rigs import metric_of
 from bench.rollout import next_version, rolled_out
 from bench.statistics import Spread, percentile, span
 from bench.steady import Appended, Change, join
+from bench.tracing import Order as TracingOrder
+from bench.tracing import Report as TracingReport
+from bench.tracing import Sample, differences, render
 
 RECONCILERS = "system:serviceaccount:fleetwake-system:fleetwake-reconcilers"
 MACHINE = "cluster.x-k8s.io/Machine/default/"
@@ -172,6 +175,20 @@ def test_a_metric_is_summed_over_its_labels_and_not_over_its_namesakes() -> None
     page = b'# HELP a_total x\na_total{k="1"} 2.0\na_total{k="2"} 3.0\na_total_more 7.0\n'
 
     assert metric_of(page, "a_total") == 5.0
+
+
+def test_tracing_is_judged_pair_by_pair_against_its_own_off() -> None:
+    def sample(on: bool, reconcilers: float, seconds: float) -> Sample:
+        return Sample(on, {"reconcilers": reconcilers, "apiserver": 10.0}, seconds, seconds, 500 if on else 0, 0.0)
+
+    pairs = [(sample(True, 11.0, 2.0), sample(False, 10.0, 2.0)), (sample(True, 10.0, 3.0), sample(False, 10.0, 2.0))]
+
+    assert differences(pairs, "ours") == [10.0, 0.0]
+    assert differences(pairs, "total") == [5.0, 0.0]
+    assert differences(pairs, "latency_s") == [0.0, 50.0]
+    text = render(TracingReport(TracingOrder(2, 10, 3, 1), pairs))
+    assert "spans per cluster: on 50, off 0" in text
+    assert text.endswith("met")
 
 
 def test_a_report_is_plain_json() -> None:

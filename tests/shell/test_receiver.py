@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.tracing.context import SpanId
 from fleetwake.tracing.export import Exporter, Finished
 from fleetwake.tracing.receiver import Receiver, TraceSummary
@@ -28,7 +29,7 @@ def finished(name: str, identity: SpanId, parent: str, links: tuple[str, ...] = 
 
 
 def export(receiver: Receiver, *spans: Finished) -> None:
-    exporter = Exporter(receiver.endpoint, "dev_infrastructure", "dev-0")
+    exporter = Exporter(Otlp(receiver.endpoint), "dev_infrastructure", "dev-0")
     exporter.start()
     for span in spans:
         exporter.add(span)

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from fleetwake.shell.intake import parse_result
-from fleetwake.shell.results import LastWords, cloud_event
-from schemas.results import Done, Planned, Recovered, Run, StepRecord, StepResult
+from fleetwake.shell.results import LastWords
+from schemas.results import Done, Planned, Recovered, Run, StepRecord, StepResult, cloud_event
 
 RUN: dict[str, Any] = {"plan_id": "p-1", "service": "reconcilers", "instance": "w0", "kind": "Machine", "key": "g/Machine/default/m1"}
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

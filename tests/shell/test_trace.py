@@ -7,13 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from fleetwake.cli.main import app
-from fleetwake.shell.results import cloud_event
+from fleetwake.connections.kafka import Kafka
 from fleetwake.views.connection import ViewError, connect
 from fleetwake.views.naming import object_named
 from fleetwake.views.results import decode, read_results
 from fleetwake.views.runs import intents, intents_of, join
 from fleetwake.views.waterfall import Gap, as_json, rows_of, waterfall
 from schemas.keys import GroupKind, ObjectKey
+from schemas.results import cloud_event
 from schemas.topics import Topics
 from tests.shell.view_records import APPLIED, CLUSTER, INTENT, LATER, MACHINE, NODE, SCALED, golden, records, text_of
 
@@ -106,12 +107,12 @@ def test_the_topic_is_read_to_its_end(rig_endpoints: object, topic_prefix: str) 
     bootstrap: str = rig_endpoints.bootstrap_servers  # type: ignore[attr-defined]
     topics = Topics(topic_prefix)
     with pytest.raises(ViewError, match="does not exist"):
-        read_results(bootstrap, topics.results)
-    with TopicAdmin(bootstrap) as admin:
+        read_results(Kafka(bootstrap), topics.results)
+    with TopicAdmin(Kafka(bootstrap)) as admin:
         admin.create(topics.specs(4))
-    assert read_results(bootstrap, topics.results) == []
+    assert read_results(Kafka(bootstrap), topics.results) == []
     _produce(bootstrap, topics.results)
-    assert sorted(record.plan_id for record in read_results(bootstrap, topics.results)) == sorted(record.plan_id for record in records())
+    assert sorted(record.plan_id for record in read_results(Kafka(bootstrap), topics.results)) == sorted(record.plan_id for record in records())
 
 
 def _produce(bootstrap: str, topic: str) -> None:

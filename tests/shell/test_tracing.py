@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from fleetwake.connections.otlp import Otlp
 from fleetwake.tracing.context import SpanId
 from fleetwake.tracing.intents import is_ours
 from fleetwake.tracing.receiver import Receiver, Span, TraceSummary
@@ -48,8 +49,8 @@ class Services:
     def __init__(self, receiver: Receiver) -> None:
         self.clock = Clock()
         self.receiver = receiver
-        self.reconcilers = Tracer("reconcilers", "r-0", receiver.endpoint, self.clock)
-        self.infrastructure = Tracer("dev_infrastructure", "d-0", receiver.endpoint, self.clock)
+        self.reconcilers = Tracer("reconcilers", "r-0", Otlp(receiver.endpoint), self.clock)
+        self.infrastructure = Tracer("dev_infrastructure", "d-0", Otlp(receiver.endpoint), self.clock)
         self.later: list[Tracer] = []
         self.version = 100
 
@@ -68,7 +69,7 @@ class Services:
 
     async def lives(self, *names: str) -> list[Tracer]:
         """Later lives of services: nothing is known to them yet."""
-        tracers = [Tracer(name, f"{name}-again", self.receiver.endpoint, self.clock) for name in names]
+        tracers = [Tracer(name, f"{name}-again", Otlp(self.receiver.endpoint), self.clock) for name in names]
         self.later += tracers
         for tracer in tracers:
             await tracer.start()
@@ -284,6 +285,23 @@ async def test_a_run_that_fails_shows_its_error_and_its_step(services: Services)
         raise OSError("boom")
     spans = await services.ended()
     assert {span.name for span in spans if span.error} == {"reconcile Cluster", "patch x"}
+
+
+async def test_spans_say_whose_work_they_tell_and_whom_they_ask(services: Services) -> None:
+    """What a service graph is drawn from: the watcher's reading is the watcher's, whoever emits it, and a request has a node at its other end."""
+    cause = services.reconcilers.received(services.record(CLUSTER, "kubectl"))
+    with services.reconcilers.run("Cluster", CLUSTER, DEMO, [cause], services.clock.now()) as run:
+        with run.step("patch", str(CLUSTER), "the-audit-id"):
+            pass
+        with run.step("patch", "/Node//one@default/demo"):
+            pass
+    spans = {span.name: span for span in await services.ended()}
+    assert spans["watch Cluster"].service == "fleetwake-watcher"
+    assert {spans[name].service for name in ("objects process", "reconcile Cluster", "intent default/demo")} == {"fleetwake-reconcilers"}
+    assert spans["patch Cluster"].attributes["peer.service"] == "kube-apiserver"
+    assert spans["patch Cluster"].attributes["fleetwake.audit_id"] == "the-audit-id"
+    assert spans["patch Node"].attributes["peer.service"] == "workload-apiserver"
+    assert "fleetwake.audit_id" not in spans["patch Node"].attributes
 
 
 @pytest.mark.parametrize("manager", sorted({kind.manager for kind in (*RECONCILERS_KINDS, *DEV_KINDS)}))

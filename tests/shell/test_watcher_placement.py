@@ -9,7 +9,7 @@ import pytest
 from fleetwake.kube.discovery import Definition, newest_version, resolve_contract, watched
 from schemas.sensitive import LAST_APPLIED, hashes_of, redact, redacted, restore
 from services.watcher.placement import SHARED, Placement, key_of
-from services.watcher.record import actor_of
+from services.watcher.record import Wish, actor_of
 from services.watcher.scope import Scope
 
 CORE, INFRA, BOOTSTRAP = "cluster.x-k8s.io/v1beta2", "infrastructure.cluster.x-k8s.io/v1beta2", "bootstrap.cluster.x-k8s.io/v1beta2"
@@ -149,6 +149,28 @@ def test_the_actor_is_the_newest_writer() -> None:
         {"manager": "c", "operation": "Apply", "time": "2026-01-01T00:00:01Z"},
     ]
     assert actor_of({"managedFields": entries}) == ("b", "Update", "status", "2026-01-01T00:00:03Z")
+
+
+SCALED = [
+    {"manager": "capi", "operation": "Apply", "subresource": "status", "time": "2026-01-01T00:00:09Z"},
+    {"manager": "kubectl", "operation": "Update", "subresource": "scale"},
+    {"manager": "helm", "operation": "Update", "time": "2026-01-01T00:00:02Z"},
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "metadata", "manager"),
+    [
+        (Wish(3, "2026-01-01T00:00:02Z"), {"generation": 4}, "kubectl"),
+        (Wish(4, "2026-01-01T00:00:02Z"), {"generation": 4}, "capi"),
+        (Wish(3, "2026-01-01T00:00:01Z"), {"generation": 4}, "capi"),
+        (Wish(), {"generation": 4}, "capi"),
+        (Wish(3, "2026-01-01T00:00:02Z"), {"generation": 4, "deletionTimestamp": "2026-01-01T00:00:10Z"}, "capi"),
+    ],
+    ids=["scaled", "a status", "another wish beside it", "nothing is known of before", "a deletion"],
+)
+def test_a_scaling_leaves_no_time_and_is_known_by_the_generation(before: Wish, metadata: dict[str, Any], manager: str) -> None:
+    assert actor_of({**metadata, "managedFields": SCALED}, before).manager == manager
 
 
 def test_a_filter_selects_by_label_or_by_cluster() -> None:

@@ -218,7 +218,7 @@ class TestWhoHasOne:
         await near.connected()
         near.put(ObjectKey(CLUSTER.group, CLUSTER.kind, "default", "demo"), None)
         await asyncio.sleep(1)
-        assert near.connections.clusters() == () and near.far.apis[0].closed and not near.state.connected
+        assert near.connections.all() == () and near.far.apis[0].closed and not near.state.connected
         told = len(near.told)
         await asyncio.sleep(1000)
         assert len(near.told) == told, "nobody is told of it any more"

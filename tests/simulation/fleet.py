@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import FleetwakeError, NotConnectedError
 from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
@@ -47,6 +48,7 @@ RESTART_SECONDS = 1.0
 WATCHER_TAKEOVER_SECONDS = 3.0
 FREEZE_SECONDS = (1.0, 14.0)
 REDACTION_KEY = b"simulation-redaction-key-32-byte"
+SEALING_KEY = b"simulation-sealing-key-of-32-byt"
 CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -93,7 +95,7 @@ class SimRunTrace:
         self.traceparent = f"00-{number:032x}-{number:016x}-01"
 
     @contextmanager
-    def step(self, verb: str, key: str) -> Generator[str, None, None]:
+    def step(self, verb: str, key: str, audit_id: str = "") -> Generator[str, None, None]:
         """One request."""
         yield self.traceparent
 
@@ -117,6 +119,10 @@ class SimTracing:
     def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
         """No cause is kept."""
         return NO_CAUSE
+
+    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
+        """No trace is kept."""
+        return ""
 
     @contextmanager
     def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> Generator[SimRunTrace, None, None]:
@@ -154,6 +160,7 @@ class Node:
             owns_workloads=owns,
             actions=fleet.provider.actions,
             locals={LOCAL: fleet.provider.states},
+            seal_key=lambda: SEALING_KEY,
         )
         ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, SimKeys(), SimTracing())
         self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
@@ -163,7 +170,7 @@ class Node:
             self.worker.leaving.append(director.changed)
         self._removed: set[str] = set()
         self.worker.listeners.append(self._seen)
-        self.intake = Intake(self.worker, "sim", fleet.topics, self._fatal)
+        self.intake = Intake(self.worker, Kafka("sim"), fleet.topics, self._fatal)
         self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take, self.intake.answered)
 
     def _seen(self, change: Change) -> None:

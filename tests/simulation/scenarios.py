@@ -12,8 +12,10 @@ import orjson
 from fleetwake.sim.apiserver import PatchType, WriteOptions
 from fleetwake.sim.oracle import CLUSTERS, CONTROL_PLANES, DEPLOYMENTS, MACHINES, Bounds, Oracle, condition
 from fleetwake.stream.partition import partition_of
+from fleetwake.views.verification import LogFacts, Message, Verification
+from schemas.chain import key_id
 from schemas.keys import GroupKind, ObjectKey
-from tests.simulation.fleet import PARTITIONS, Fleet, Setup, run
+from tests.simulation.fleet import PARTITIONS, SEALING_KEY, Fleet, Setup, run
 from tests.simulation.manifests import NEXT_VERSION, cluster
 
 Json = dict[str, Any]
@@ -254,8 +256,23 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
     _judge(fleet, oracle)
 
 
+def broken_seals(fleet: Fleet) -> list[str]:
+    """What ``verify`` takes for tampering in the results: whatever faults there were, nobody tampered."""
+    found: list[str] = []
+    for number in range(PARTITIONS):
+        verification = Verification(LogFacts(number), {key_id(SEALING_KEY): SEALING_KEY})
+        for one in fleet.bus.log(fleet.topics.results, number).messages:
+            found += [str(finding) for finding in verification.take(Message(number, one.offset, one.key, one.value, list(one.headers))) if finding.fault]
+        found += [str(finding) for finding in verification.finish() if finding.fault]
+        if verification.sealed != verification.records:
+            found.append(f"{verification.records - verification.sealed} records of partition {number} are not sealed")
+    return found
+
+
 def _judge(fleet: Fleet, oracle: Oracle) -> None:
     oracle.finish()
+    for broken in broken_seals(fleet):
+        fleet.violation(broken)
     for difference in caches_differ(fleet, oracle):
         fleet.violation(difference)
 

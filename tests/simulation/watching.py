@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from fleetwake.connections.kafka import Kafka
 from fleetwake.kube.client import Response as ClientResponse
 from fleetwake.kube.discovery import Discovery
 from fleetwake.shell.ports import Request
@@ -51,7 +52,7 @@ class SimLedger(Ledger):
     """The tail of both topics, fed by the bus."""
 
     def __init__(self, bus: SimBus, topics: Topics, partitions: int, metrics: WatcherMetrics) -> None:
-        super().__init__("", topics, partitions, metrics)
+        super().__init__(Kafka("sim"), topics, partitions, metrics)
         self._bus = bus
         self._by_place = {(tp.topic, tp.partition): place for tp, place in self._places.items()}
         for (topic, partition), place in self._by_place.items():

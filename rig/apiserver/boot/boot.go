@@ -1,5 +1,5 @@
 // Package boot prepares what kube-apiserver needs (etcd, certificates, tokens, kubeconfigs, audit policy), ends the process at once
-// on SIGTERM and, when the API answers, binds the service accounts of the rig and starts the controllers.
+// on SIGTERM and, when the API answers, starts the controllers.
 package boot
 
 import (
@@ -96,6 +96,8 @@ func (s *Server) Args() []string {
 		"--allow-privileged=true",
 		// no controller makes the default service accounts nor their root CA config map here
 		"--disable-admission-plugins=ServiceAccount",
+		// some clusters ask an owner for its finalizers before its child may block its deletion: whoever makes children here must be allowed to
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		// the limits of a control plane with more than two cores: a test of ours must not measure the rig's queue
 		"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000",
 		"--audit-policy-file=" + f.auditPolicy,

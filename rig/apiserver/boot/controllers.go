@@ -8,9 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -38,11 +35,10 @@ const (
 	aggregationWorkers  = 5
 )
 
-// afterReady waits until the API answers, binds the services' accounts, says so and runs the controllers until the process ends.
+// afterReady waits until the API answers, says so and runs the controllers until the process ends.
 func (s *Server) afterReady() {
 	s.awaitReady()
 	ctx := context.Background()
-	s.bindAccounts(ctx, kubernetes.NewForConfigOrDie(s.client("kubeconfig")))
 	s.announce()
 	s.runAggregation(ctx)
 	s.runNamespaces(ctx)
@@ -69,31 +65,6 @@ func (s *Server) client(kubeconfig string) *rest.Config {
 	must(err)
 	config.QPS = -1
 	return config
-}
-
-// bindAccounts creates the namespace and the service accounts of fleetwake and lets each do everything.
-func (s *Server) bindAccounts(ctx context.Context, client kubernetes.Interface) {
-	existing := func(err error) {
-		if !apierrors.IsAlreadyExists(err) {
-			must(err)
-		}
-	}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fleetwakeNamespace}}
-	_, err := client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
-	existing(err)
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "fleetwake-rig"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-	}
-	for _, service := range services {
-		name := accountPrefix + service
-		meta := metav1.ObjectMeta{Name: name, Namespace: fleetwakeNamespace}
-		_, err := client.CoreV1().ServiceAccounts(fleetwakeNamespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
-		existing(err)
-		binding.Subjects = append(binding.Subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: fleetwakeNamespace})
-	}
-	_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
-	existing(err)
 }
 
 func (s *Server) runAggregation(ctx context.Context) {

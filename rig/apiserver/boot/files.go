@@ -18,8 +18,9 @@ const (
 	accountPrefix      = "fleetwake-"
 )
 
-// services are the parts of fleetwake that speak to the API, each under an account of its own: the audit log tells them apart.
-var services = []string{"watcher", "reconcilers", "remediation", "autoscaler-bridge", "dev-infrastructure"}
+// services are the parts of fleetwake that speak to the API, each under an account of its own: the audit log tells them apart, and the
+// rig gives each what an installation lets it do (deploy/k8s).
+var services = []string{"watcher", "reconcilers", "remediation", "autoscaler-bridge", "dev-infrastructure", "prepare"}
 
 // controllers of this process act under the accounts that kube-controller-manager gives them, so that RBAC's bootstrap policy
 // covers them and the audit log names them as in a real control plane.

@@ -81,7 +81,7 @@ class Emulator:
     async def keep_only(self, uids: frozenset[str]) -> None:
         """Forget clusters and hosts whose DevCluster or DevMachine is not among these: they went while nobody looked."""
         for cluster in [one for one in self.clusters.values() if one.uid not in uids]:
-            log.info("the emulated cluster %s has no DevCluster any more", cluster.key)
+            log.info("the emulated cluster %s has no DevCluster any more", cluster.key, extra={"about": cluster.key})
             await self._drop(cluster)
         for uid in [uid for cluster in self.clusters.values() for uid in cluster.hosts if uid not in uids]:
             await self.remove_machine({"uid": uid})

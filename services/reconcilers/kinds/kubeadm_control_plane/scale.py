@@ -27,8 +27,8 @@ def scale(observed: Observed, health: Health) -> Move:
     """Bring the number of Machines one nearer to what is wanted."""
     have, want = len(observed.members), observed.replicas
     if have < want:
-        return up(observed, health, "scale up" if observed.members else "initialize the control plane")
-    return down(observed, health, "scale down") if have > want else Move()
+        return up(observed, health, f"{have} of {want} Machines exist" if have else "initialize the control plane")
+    return down(observed, health, f"{have} Machines exist, {want} are wanted") if have > want else Move()
 
 
 def up(observed: Observed, health: Health, reason: str) -> Move:

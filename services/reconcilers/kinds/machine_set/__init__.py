@@ -45,7 +45,15 @@ def of_machine(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
             candidate = lookup.read(MachineSet, key)
             if candidate is not None and _matches(candidate.spec.selector, carried):
                 found.append(key)
+    others = {name for name in change.annotations_alone if labels.DOMAIN not in name}
+    if others and others == change.annotations_alone:
+        found = [key for key in found if others & _followed(lookup.read(MachineSet, key))]
     return dict.fromkeys(found)
+
+
+def _followed(machine_set: MachineSet | None) -> set[str]:
+    """The annotations outside Cluster API's own that a MachineSet puts on its Machines, and puts back: of all others it reads none."""
+    return set(machine_set.spec.template.metadata.annotations) if machine_set is not None else set()
 
 
 def _matches(selector: LabelSelector, carried: Mapping[str, str]) -> bool:

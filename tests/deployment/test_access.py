@@ -1,0 +1,99 @@
+"""The roles of the committed manifests: nothing broad in them, nothing missing, and a page that says so."""
+
+from __future__ import annotations
+
+from fleetwake.kube.discovery import Definition, watched
+from fleetwake.kube.redaction import REDACTION_SECRET
+from fleetwake.kube.sealing import SEALING_SECRET
+from fleetwake.rig.access_page import PAGE, grants, rendered_page
+from fleetwake.settings import Settings
+from schemas import crd
+from schemas.api.infrastructure.v1beta2 import DevCluster
+from schemas.api.registry import KINDS
+from services.watcher.app import lease_name
+from tests.deployment.manifests import of_kind, settings_env
+
+FORBIDDEN_VERBS = frozenset({"*", "escalate", "bind", "impersonate", "approve", "sign"})
+READING = frozenset({"get", "list", "watch"})
+GRANTS = grants()
+
+
+def _granted(service: str, verb: str, scope: str = "") -> set[tuple[str, str]]:
+    """The (group, resource) pairs on which a service may do a verb without a restriction to names."""
+    return {
+        (group, resource)
+        for grant in GRANTS
+        if grant.service == service and verb in grant.verbs and not grant.names and scope in ("", grant.scope)
+        for group in grant.groups
+        for resource in grant.resources
+    }
+
+
+def test_no_role_holds_anything_broad() -> None:
+    for role in of_kind("ClusterRole", "Role"):
+        for rule in role.get("rules") or ():
+            assert not FORBIDDEN_VERBS & set(rule["verbs"]), role["metadata"]["name"]
+            assert not any("*" in part for part in (*rule["apiGroups"], *rule["resources"], *rule.get("resourceNames", ()))), role["metadata"]["name"]
+            assert "nonResourceURLs" not in rule
+            assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+            assert not any(resource in ("serviceaccounts/token", "pods/exec", "nodes/proxy") for resource in rule["resources"])
+
+
+def test_every_role_is_bound_to_its_own_account_alone() -> None:
+    accounts = {account["metadata"]["name"] for account in of_kind("ServiceAccount")}
+    for binding in of_kind("ClusterRoleBinding", "RoleBinding"):
+        (subject,) = binding["subjects"]
+        assert subject["kind"] == "ServiceAccount" and subject["namespace"] == "fleetwake-system"
+        assert subject["name"] in accounts
+        assert binding["roleRef"]["name"].startswith(subject["name"])
+    unbound = {role["metadata"]["name"] for role in of_kind("ClusterRole", "Role")} - {
+        binding["roleRef"]["name"] for binding in of_kind("ClusterRoleBinding", "RoleBinding")
+    }
+    assert unbound == {"fleetwake-dev-infrastructure-aggregate-to-manager", "fleetwake-dev-infrastructure-aggregate-to-watcher"}
+
+
+def test_the_watcher_reads_and_writes_nothing_but_its_lease() -> None:
+    written = {(grant.groups, grant.resources, grant.verbs) for grant in GRANTS if grant.service == "watcher" and set(grant.verbs) - READING}
+    assert written == {(("coordination.k8s.io",), ("leases",), ("get", "update")), (("coordination.k8s.io",), ("leases",), ("create",))}
+    (named,) = (grant.names for grant in GRANTS if grant.service == "watcher" and "update" in grant.verbs)
+    assert named == (lease_name(Settings.from_env(settings_env())),)
+
+
+def test_the_watcher_may_watch_every_kind_that_it_carries() -> None:
+    carried = {(model.GROUP, model.PLURAL, getattr(model, "SCOPE", "Namespaced")) for model in KINDS if watched(Definition.from_object(crd.definition(model)))}
+    ours = {(group, plural) for group, plural, scope in carried if scope == "Namespaced" and group != DevCluster.GROUP}
+    assert _granted("watcher", "watch", "namespaced") == ours | {("", "secrets"), ("", "configmaps")}
+    beyond = {(group, plural) for group, plural, scope in carried if scope != "Namespaced"}
+    assert _granted("watcher", "watch", "cluster") == beyond | {("apiextensions.k8s.io", "customresourcedefinitions")}
+    provider = {(group, plural) for group, plural, _ in carried if group == DevCluster.GROUP}
+    assert _granted("dev-infrastructure", "watch", "fleetwake.cluster.x-k8s.io/aggregate-to-watcher") == provider
+
+
+def test_workers_watch_nothing_and_list_no_secret() -> None:
+    for service in ("reconcilers", "dev-infrastructure"):
+        assert not _granted(service, "watch", "namespaced")
+        assert ("", "secrets") not in _granted(service, "list")
+    assert ("", "secrets") not in _granted("dev-infrastructure", "delete")
+    assert ("", "secrets") not in _granted("dev-infrastructure", "create") | _granted("dev-infrastructure", "patch")
+
+
+def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
+    (patched,) = (grant for grant in GRANTS if grant.service == "prepare" and "patch" in grant.verbs)
+    assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
+    assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
+    assert not _granted("prepare", "delete") and not _granted("prepare", "get")
+    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {
+        (REDACTION_SECRET, SEALING_SECRET)
+    }
+
+
+def test_what_providers_grant_is_aggregated() -> None:
+    rules = {role["metadata"]["name"]: role["aggregationRule"]["clusterRoleSelectors"] for role in of_kind("ClusterRole") if "aggregationRule" in role}
+    manager, watcher = (
+        {"matchLabels": {label: "true"}} for label in ("cluster.x-k8s.io/aggregate-to-manager", "fleetwake.cluster.x-k8s.io/aggregate-to-watcher")
+    )
+    assert rules == {"fleetwake-reconcilers-providers": [manager], "fleetwake-watcher-providers": [watcher, manager]}
+
+
+def test_the_page_of_permissions_is_what_the_roles_say() -> None:
+    assert PAGE.read_text() == rendered_page(), "run `make deploy`"

@@ -1,0 +1,193 @@
+"""Every service has done its whole job with the rights that an installation gives it, and has no others. Last of the tier: all that the others did counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from fleetwake.rig.access_page import Grant, grants
+from tests.e2e import manifests
+from tests.e2e.api import Api
+from tests.e2e.fleet import ACCOUNTS, Fleet, left_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
+
+AGENT = "fleetwake-"
+DECISION = "authorization.k8s.io/decision"
+RUNNING = ("watcher", "reconcilers", "dev-infrastructure", "prepare")
+KUBECTL_LIMIT_S = 30
+
+Asked = tuple[str, str, str, str]
+"""Service, API group, resource (with its subresource), verb."""
+
+
+def _restarted(fleet: Fleet) -> bool:
+    state = fleet.rig.state()
+    assert state is not None
+    return state.process("apiserver").starts > 1
+
+
+def _covers(grant: Grant, service: str, event: dict[str, Any]) -> bool:
+    """Whether a rule allows what a request asked."""
+    asked = {asked[1:] for asked in _asked(service, event)} if event.get("objectRef") else {("", event["requestURI"], event["verb"])}
+    allowed = {(group, resource, verb) for group in grant.groups for resource in grant.resources for verb in grant.verbs}
+    return service in _holders(grant) and asked <= allowed and (not grant.names or event["objectRef"].get("name") in grant.names)
+
+
+def _by_services(fleet: Fleet) -> Iterable[tuple[str, dict[str, Any]]]:
+    for event in fleet.audit():
+        user = event["user"]["username"]
+        # what the tests themselves ask under an account is none of the service's
+        if user.startswith(ACCOUNTS) and event.get("userAgent", "").startswith(AGENT):
+            yield user.removeprefix(ACCOUNTS), event
+
+
+def _asked(service: str, event: dict[str, Any]) -> Iterable[Asked]:
+    ref = event["objectRef"]
+    resource = "/".join(filter(None, (ref["resource"], ref.get("subresource"))))
+    yield service, ref.get("apiGroup", ""), resource, event["verb"]
+    if event["verb"] == "patch" and event["responseStatus"]["code"] == 201:
+        # an apply that made the object has been asked for both verbs
+        yield service, ref.get("apiGroup", ""), resource, "create"
+
+
+@pytest.fixture(scope="module")
+def life(fleet: Fleet) -> Fleet:
+    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, deleted."""
+    namespace, name = fleet.namespace("rights"), "humble"
+    workers, plane = f"machinedeployment/{name}-workers", f"kubeadmcontrolplane/{name}-control-plane"
+    fleet.apply(*manifests.cluster(name, namespace, workers=2))
+    fleet.settle(namespace, name)
+    for resource, replicas in ((workers, 3), (workers, 1), (plane, 3), (plane, 1)):
+        fleet.scale(namespace, resource, replicas)
+        fleet.settle(namespace, name)
+    fleet.patch(namespace, workers, {"spec": {"template": {"spec": {"version": "v1.34.1"}}}})
+    fleet.settle(namespace, name)
+    fleet.kubectl("-n", namespace, "delete", "machine", "--selector", "!cluster.x-k8s.io/control-plane")
+    fleet.settle(namespace, name)
+    fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
+    fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")
+    return fleet
+
+
+def test_no_request_of_our_accounts_was_refused(life: Fleet) -> None:
+    events = list(_by_services(life))
+    assert {service for service, _ in events} == set(RUNNING)
+    assert {event["annotations"][DECISION] for _, event in events} <= {"allow", "forbid"}
+    refused = [(service, event) for service, event in events if event["annotations"][DECISION] == "forbid"]
+    if _restarted(life):
+        # an API server that starts answers before it has read the roles: what they grant is refused for a moment, and asked again
+        refused = [(service, event) for service, event in refused if not any(_covers(grant, service, event) for grant in grants())]
+    assert {f"{service} {event['verb']} {event['requestURI']}" for service, event in refused} == set()
+    # admission of owner references refuses with a decision of its own
+    blocked = {f"{service} {event['requestURI']}" for service, event in events if "finalizers" in str(event.get("responseStatus", {}).get("message", ""))}
+    assert blocked == set()
+
+
+def test_every_right_was_used_or_is_known_to_be_rare(life: Fleet) -> None:
+    used = {asked for service, event in _by_services(life) if event.get("objectRef") for asked in _asked(service, event)}
+    unused = {
+        f"{grant.service} {verb} {resource}.{group}"
+        for grant in grants()
+        if grant.service in RUNNING and not grant.admission
+        for group in grant.groups
+        for resource in grant.resources
+        for verb in grant.verbs
+        if verb not in grant.rare and not any((service, group, resource, verb) in used for service in _holders(grant))
+    }
+    assert unused == set(), "\n".join(sorted(unused))
+
+
+def _holders(grant: Grant) -> tuple[str, ...]:
+    """Who has the right: the service itself, or those that aggregate what it grants."""
+    return {"cluster.x-k8s.io/aggregate-to-manager": ("reconcilers",), "fleetwake.cluster.x-k8s.io/aggregate-to-watcher": ("watcher",)}.get(
+        grant.scope, (grant.service,)
+    )
+
+
+REFUSED = {
+    "watcher": [
+        ("create", "machines.cluster.x-k8s.io"),
+        ("patch", "clusters.cluster.x-k8s.io"),
+        ("patch", "machines.cluster.x-k8s.io/status"),
+        ("create", "secrets"),
+        ("update", "secrets"),
+        ("delete", "configmaps"),
+        ("update", "leases.coordination.k8s.io/another"),
+        ("list", "pods"),
+        ("patch", "customresourcedefinitions.apiextensions.k8s.io"),
+    ],
+    "reconcilers": [
+        ("list", "secrets"),
+        ("watch", "secrets"),
+        ("create", "clusters.cluster.x-k8s.io"),
+        ("delete", "clusters.cluster.x-k8s.io"),
+        ("watch", "machines.cluster.x-k8s.io"),
+        ("create", "machinedeployments.cluster.x-k8s.io"),
+        ("patch", "devmachines.infrastructure.cluster.x-k8s.io/status"),
+        ("create", "clusterroles.rbac.authorization.k8s.io"),
+        ("create", "pods"),
+        ("update", "leases.coordination.k8s.io/fleetwake-watcher"),
+        ("list", "namespaces"),
+    ],
+    "dev-infrastructure": [
+        ("list", "secrets"),
+        ("create", "secrets"),
+        ("patch", "machines.cluster.x-k8s.io"),
+        ("patch", "clusters.cluster.x-k8s.io/status"),
+        ("delete", "devmachines.infrastructure.cluster.x-k8s.io"),
+        ("get", "kubeadmconfigs.bootstrap.cluster.x-k8s.io"),
+        ("get", "configmaps"),
+        ("create", "events"),
+    ],
+    "prepare": [
+        ("delete", "customresourcedefinitions.apiextensions.k8s.io"),
+        ("patch", "customresourcedefinitions.apiextensions.k8s.io/foreign.example.org"),
+        ("get", "clusters.cluster.x-k8s.io"),
+        ("list", "secrets"),
+        ("get", "secrets/another"),
+    ],
+    # accounts of services that do not exist yet
+    "remediation": [("get", "machines.cluster.x-k8s.io"), ("get", "secrets")],
+    "autoscaler-bridge": [("update", "machinedeployments.cluster.x-k8s.io/scale"), ("get", "secrets")],
+}
+
+
+@pytest.mark.parametrize("service", REFUSED)
+def test_what_is_outside_a_role_is_refused(fleet: Fleet, service: str) -> None:
+    """By the API server's own authorizer, asked under the account's own token."""
+    api = Api(f"{fleet.rig.endpoints().kubeconfig}-{service}")
+    allowed = [call for call in REFUSED[service] if _allowed(api, *call)]
+    assert allowed == []
+
+
+def _allowed(api: Api, verb: str, resource: str) -> bool:
+    plural, _, rest = resource.partition("/")
+    name, _, group = plural.partition(".")
+    attributes = {"namespace": "fleetwake-system", "verb": verb, "group": group, "resource": name}
+    attributes["subresource" if rest in ("status", "scale") else "name"] = rest
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
+    return bool(api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)["status"]["allowed"])
+
+
+def test_a_call_outside_a_role_has_no_effect(fleet: Fleet) -> None:
+    """Not only the authorizer's word: the real calls, with the account's own token, and the world as it was."""
+    endpoints, namespace = fleet.rig.endpoints(), fleet.namespace("refused")
+    fleet.kubectl("-n", namespace, "create", "secret", "generic", "kept", "--from-literal=a=1")
+    document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "made", "namespace": namespace}}
+    calls = (
+        ("watcher", ("create", "-f", "-")),
+        ("watcher", ("-n", namespace, "delete", "secret", "kept")),
+        ("dev-infrastructure", ("create", "-f", "-")),
+        ("reconcilers", ("-n", namespace, "get", "secrets")),
+        ("prepare", ("-n", namespace, "get", "secret", "kept")),
+    )
+    for service, arguments in calls:
+        command = [endpoints.kubectl, "--kubeconfig", f"{endpoints.kubeconfig}-{service}", *arguments]
+        done = subprocess.run(command, input=json.dumps(document), capture_output=True, text=True, timeout=KUBECTL_LIMIT_S, check=False)
+        assert done.returncode != 0 and "Forbidden" in done.stderr, (service, arguments, done.stdout, done.stderr)
+    assert fleet.kubectl("-n", namespace, "get", "secrets", "-o", "jsonpath={.items[*].metadata.name}") == "kept"
