@@ -1,10 +1,11 @@
-"""Control planes of several Machines as their operator sees them: upgraded by two minor versions, and repaired when Machines fail.
+"""Control planes of several Machines as their operator sees them: upgraded by two minor versions, repaired when Machines fail, shared by kubeconfigs.
 
-``FLEETWAKE_E2E_CONTROL_PLANES`` sets how many Machines are repaired among (3).
+``FLEETWAKE_E2E_CONTROL_PLANES`` sets how many Machines they have (3).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from fleetwake.errors import FleetwakeError
+from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import KUBECONFIGS
 from tests.e2e import manifests
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, unsettled
 from tests.e2e.recorder import Object, World, condition, controller, told
 from tests.e2e.workload import COMPONENTS, Workload
 
@@ -23,6 +27,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 REPLICAS = int(os.environ.get("FLEETWAKE_E2E_CONTROL_PLANES", "3"))
 STEP_LIMIT_S = 120.0
+STEPS_SEEN_MIN = 3
+"""Sets of etcd members that a rollout shows at the least, however slow it is to look."""
 REMEDIATION_FOR = "controlplane.cluster.x-k8s.io/remediation-for"
 IN_PROGRESS = "controlplane.cluster.x-k8s.io/remediation-in-progress"
 RBAC = "kubeadm:apiserver-kubelet-client"
@@ -42,16 +48,16 @@ def replaced(machine: Object) -> dict[str, Any]:
 # --- upgrade -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_control_plane_of_three_is_upgraded_by_two_minor_versions(fleet: Fleet, tmp_path: Path) -> None:
-    namespace, name = fleet.namespace("upgrade"), "trio"
+def test_a_control_plane_is_upgraded_by_two_minor_versions(fleet: Fleet, tmp_path: Path) -> None:
+    namespace, name = fleet.namespace("upgrade"), "risen"
     plane, workload = f"kubeadmcontrolplane/{name}-control-plane", Workload(fleet, namespace, name, tmp_path)
-    fleet.apply(*manifests.cluster(name, namespace, control_planes=3, workers=0, version="v1.30.0"))
+    fleet.apply(*manifests.cluster(name, namespace, control_planes=REPLICAS, workers=0, version="v1.30.0"))
     fleet.settle(namespace, name)
     assert workload.configuration()["apiVersion"] == "kubeadm.k8s.io/v1beta3"
     before = {one["metadata"]["uid"] for one in planes(fleet.recorder.world, namespace, name)}
 
     fleet.patch(namespace, plane, {"spec": {"version": "v1.31.0"}})
-    fleet.settle(namespace, name, limit_s=STEP_LIMIT_S)
+    assert _follow_etcd(workload) >= STEPS_SEEN_MIN
     between = {one["metadata"]["uid"] for one in planes(fleet.recorder.world, namespace, name)}
     assert before.isdisjoint(between)
     _all_are_of(workload, "v1.31.0")
@@ -59,11 +65,46 @@ def test_a_control_plane_of_three_is_upgraded_by_two_minor_versions(fleet: Fleet
 
     dns = {"clusterConfiguration": {"dns": {"imageTag": "v1.12.4"}}}
     fleet.patch(namespace, plane, {"spec": {"version": "v1.32.0", "kubeadmConfigSpec": dns}})
-    fleet.settle(namespace, name, limit_s=STEP_LIMIT_S)
+    assert _follow_etcd(workload) >= STEPS_SEEN_MIN
     assert between.isdisjoint(one["metadata"]["uid"] for one in planes(fleet.recorder.world, namespace, name))
     _all_are_of(workload, "v1.32.0")
     assert workload.images("deployment", "coredns")["coredns"].endswith("/coredns:v1.12.4")
     fleet.check_history(namespace)
+
+
+def _follow_etcd(workload: Workload) -> int:
+    """Ask etcd for its members at every step until the cluster is settled; returns how many different sets of them were seen.
+
+    Whatever the step, a member is that of a Machine, and a Machine with a healthy member has one.
+    """
+    fleet, seen = workload.fleet, set[frozenset[str]]()
+    states: dict[str, str] = {}
+    while unsettled(fleet.recorder.world, workload.namespace, workload.name):
+        known = dict(states)
+        fleet.recorder.wait(lambda world, known=known: _as_before(world, workload, known), STEP_LIMIT_S, "the next step")  # type: ignore[misc]
+        states = _members_told(fleet.recorder.world, workload)
+        try:
+            members = workload.etcd_members(max(name for name, state in states.items() if state == "True"))
+        except (FleetwakeError, ValueError):
+            # the one that was asked is just leaving: what comes next tells more
+            continue
+        after = _members_told(fleet.recorder.world, workload)
+        assert members <= states.keys() | after.keys(), "a member belongs to no Machine"
+        assert {name for name, state in states.items() if state == "True" == after.get(name)} <= members, "a healthy member is not in etcd"
+        seen.add(frozenset(members))
+    return len(seen)
+
+
+def _members_told(world: World, workload: Workload) -> dict[str, str]:
+    """What each Machine says of its member: the status of EtcdMemberHealthy, "" while it is being deleted."""
+    machines = planes(world, workload.namespace, workload.name)
+    return {one["metadata"]["name"]: "" if "deletionTimestamp" in one["metadata"] else condition(one, "EtcdMemberHealthy") or "" for one in machines}
+
+
+def _as_before(world: World, workload: Workload, known: dict[str, str]) -> list[str]:
+    """Whether nothing has happened to a Machine or its member, and the cluster is not settled."""
+    same = _members_told(world, workload) == known and unsettled(world, workload.namespace, workload.name)
+    return [f"still {known}"] if same else []
 
 
 def _all_are_of(workload: Workload, version: str) -> None:
@@ -211,6 +252,35 @@ def test_failing_control_plane_machines_are_replaced_one_by_one(fleet: Fleet, tm
     names = {one["metadata"]["name"] for one in patient.machines()}
     assert len(names) == REPLICAS
     assert workload.etcd_members(min(names)) == names
+    fleet.check_history(namespace)
+
+
+# --- declared kubeconfigs ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_declared_kubeconfigs_are_made_and_revoked(fleet: Fleet, tmp_path: Path) -> None:
+    namespace, name = fleet.namespace("kubeconfigs"), "shared"
+    plane, access = f"kubeadmcontrolplane/{name}-control-plane", "fleetwake:kubeconfig:viewers"
+    workload, secret = Workload(fleet, namespace, name, tmp_path), f"{name}-kubeconfig-viewers"
+    documents = manifests.cluster(name, namespace, control_planes=1, workers=0)
+    declared = yaml.safe_dump([{"name": "viewers", "user": "jane", "groups": ["viewers"], "lifetimeHours": 24}])
+    next(one for one in documents if one["kind"] == "KubeadmControlPlane")["metadata"]["annotations"] = {KUBECONFIGS: declared}
+    fleet.apply(*documents)
+    fleet.settle(namespace, name)
+    fleet.recorder.wait(lambda world: [] if world.get("Secret", namespace, secret) else [secret], STEP_LIMIT_S, "the kubeconfig")
+    held = fleet.api.get(f"/api/v1/namespaces/{namespace}/secrets/{secret}")
+    path = tmp_path / "jane"
+    path.write_bytes(base64.b64decode(held["data"]["value"]))
+    assert yaml.safe_load(path.read_bytes())["users"][0]["user"]["as"] == "jane"
+    assert name in fleet.kubectl("get", "nodes", "-o", "name", kubeconfig=str(path))
+    assert workload.objects("clusterrolebinding", access)[0]["subjects"][0]["name"] == f"{access}:1"
+    own = Path(fleet.workload_kubeconfig(namespace, name, tmp_path))
+    assert "as" not in yaml.safe_load(own.read_bytes())["users"][0]["user"], "the controllers' own is another"
+
+    fleet.patch(namespace, plane, {"metadata": {"annotations": {KUBECONFIGS: None}}})
+    fleet.recorder.wait(lambda world: [secret] if world.get("Secret", namespace, secret) else [], STEP_LIMIT_S, "the kubeconfig gone")
+    assert access not in {one["metadata"]["name"] for one in workload.objects("clusterrolebindings")}
+    assert access not in {one["metadata"]["name"] for one in workload.objects("clusterroles")}
     fleet.check_history(namespace)
 
 
