@@ -207,6 +207,9 @@ class KubeadmWorld(FakeView):
             assert step.resource_version in ("", found["metadata"]["resourceVersion"]), f"{step.key} has changed"
             (strategic_patch if step.strategic else merge_patch)(found, self._resolved(step.body))
             found["metadata"]["resourceVersion"] = str(next(self._numbers))
+        elif isinstance(step, Delete) and step.key.cluster and step.key.kind != "Node":
+            found = self.store.pop(step.key, None)
+            assert found is None or found["metadata"]["uid"] == step.uid
         else:
             super().write(step)
 

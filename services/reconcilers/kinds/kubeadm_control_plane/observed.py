@@ -18,6 +18,7 @@ from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.keys import ClusterKey, GroupKind
 from services.reconcilers.kinds import defaults
+from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import ISSUED_FOR, KUBECONFIGS, DeclarationError, declared, secret_name
 from services.reconcilers.kubeadm.secrets import Purpose, certificate_files, secret_key
 
 SECRET = GroupKind("", "Secret")
@@ -59,7 +60,8 @@ class Observed:
     """A control plane with its Cluster and Machines.
 
     ``members`` are the control plane Machines this object controls, by name; ``adoptable`` those that nobody controls; ``foreign`` names those of
-    another controller. ``workers`` and ``pools`` name what must be gone before the control plane. ``secrets`` are those that exist, with hashed data.
+    another controller. ``workers`` and ``pools`` name what must be gone before the control plane. ``secrets`` are those that exist, with hashed data;
+    ``kubeconfigs`` the Secrets of declared kubeconfigs, and whatever has the name of one, by name.
     """
 
     at: datetime
@@ -71,6 +73,7 @@ class Observed:
     workers: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     secrets: Mapping[Purpose, External] = field(default_factory=dict)
+    kubeconfigs: Mapping[str, External] = field(default_factory=dict)
     template: External | None = None
     workload: Workload = field(default_factory=Workload)
     failure: Failure | None = None
@@ -158,10 +161,21 @@ def observe(view: View, key: Any) -> Observed | None:
         workers=tuple(machine.name for machine in machines if machine not in control),
         pools=tuple(pool.name for pool in view.of_cluster(MachinePool, cluster_key)),
         secrets={purpose: secret for purpose, secret in found.items() if secret is not None},
+        kubeconfigs=_kubeconfigs(view, kcp, cluster_key),
         template=view.external(GroupKind(ref.api_group, ref.kind), key.namespace, ref.name),
         workload=view.workload(cluster_key),
         failure=view.failure(),
     )
+
+
+def _kubeconfigs(view: View, kcp: KubeadmControlPlane, cluster: ClusterKey) -> dict[str, External]:
+    found = {one.key.name: one for one in view.externals_owned(kcp.metadata.uid) if one.key.group_kind == SECRET and ISSUED_FOR in one.metadata.annotations}
+    try:
+        names = [secret_name(cluster.name, entry.name) for entry in declared(kcp.metadata.annotations.get(KUBECONFIGS))]
+    except DeclarationError:
+        return found
+    held = {name: view.external(SECRET, cluster.namespace, name) for name in names}
+    return found | {name: one for name, one in held.items() if one is not None}
 
 
 def _member(view: View, machine: Machine) -> Member:

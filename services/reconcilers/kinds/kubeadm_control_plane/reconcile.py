@@ -20,6 +20,7 @@ from services.reconcilers.kinds.kubeadm_control_plane import certificates, chain
 from services.reconcilers.kinds.kubeadm_control_plane.addons import update_addons
 from services.reconcilers.kinds.kubeadm_control_plane.delete import reconcile_delete
 from services.reconcilers.kinds.kubeadm_control_plane.expiry import note_expiry
+from services.reconcilers.kinds.kubeadm_control_plane.kubeconfigs import issue
 from services.reconcilers.kinds.kubeadm_control_plane.leaving import finish_leaving, remove_stranger
 from services.reconcilers.kinds.kubeadm_control_plane.move import Move
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
@@ -65,9 +66,9 @@ def _reconcile(observed: Observed) -> Plan:
     steps.extend(machines.follow(observed))
     steps.extend(chain.clean_up(observed))
     notes, retry = note_expiry(observed, judged)
-    move = _move(observed, judged)
-    plan = _told(observed, judged, [*steps, *notes, *move.steps], move, soonest(renewal, retry, due_in(observed)))
-    return Plan(plan.steps, plan.requeue_after, plan.rests_on_absence or bool(repairs), plan.guarded)
+    move, issued = _move(observed, judged), issue(observed)
+    plan = _told(observed, judged, [*steps, *notes, *move.steps, *issued.steps], move, soonest(renewal, retry, due_in(observed), issued.wait))
+    return Plan(plan.steps, plan.requeue_after, plan.rests_on_absence or bool(repairs), plan.guarded or issued.guarded)
 
 
 def _not_ours(observed: Observed) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from services.reconcilers.kinds.kubeadm_control_plane.availability import availa
 from services.reconcilers.kinds.kubeadm_control_plane.certificates import certificates_available
 from services.reconcilers.kinds.kubeadm_control_plane.chain import last, recovered
 from services.reconcilers.kinds.kubeadm_control_plane.health import COMPONENTS_HEALTHY, ETCD_CLUSTER_HEALTHY, Health
+from services.reconcilers.kinds.kubeadm_control_plane.kubeconfigs import KUBECONFIGS_AVAILABLE, issue
 from services.reconcilers.kinds.kubeadm_control_plane.machines import MANAGER
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import PASSED, Preflight
@@ -50,6 +51,7 @@ OWNED = OwnedStatus(
         "Available",
         "Initialized",
         "CertificatesAvailable",
+        KUBECONFIGS_AVAILABLE,
         ETCD_CLUSTER_HEALTHY,
         COMPONENTS_HEALTHY,
         "MachinesReady",
@@ -180,13 +182,14 @@ def _versions(machines: Sequence[Machine]) -> list[tuple[str, int]]:
 
 def conditions(observed: Observed, health: Health, progress: Progress, found: Sequence[Machine]) -> tuple[ConditionValue, ...]:
     """All conditions of the KubeadmControlPlane."""
-    certificates = certificates_available(observed)
+    certificates, kubeconfigs = certificates_available(observed), issue(observed).told
     initialized = ConditionValue("Initialized", TRUE, "Initialized") if observed.initialized else ConditionValue("Initialized", FALSE, "NotInitialized")
     remediation = remediating(found, "KubeadmControlPlane")
     return (
         available(observed, health, certificates),
         initialized,
         certificates,
+        *((kubeconfigs,) if kubeconfigs is not None else ()),
         *((health.members,) if health.members is not None else ()),
         health.overall,
         machines_ready(found),

@@ -14,6 +14,7 @@ from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.keys import GroupKind, ObjectKey
+from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import secret_name
 from services.reconcilers.kinds.kubeadm_control_plane.observed import NODE_ROLE
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import UPGRADE_STEP
 from services.reconcilers.kubeadm.secrets import Purpose
@@ -66,9 +67,11 @@ def _config_matters(change: Change) -> bool:
 
 
 def _of_secret(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
-    if change.cluster is not None and change.key.name in {f"{change.cluster.name}-{purpose.value}" for purpose in Purpose}:
-        return _OF_CLUSTER(change, lookup)
-    return ()
+    if change.cluster is None:
+        return ()
+    ours = {f"{change.cluster.name}-{purpose.value}" for purpose in Purpose}
+    # declared kubeconfigs have the name of the controllers' own before theirs
+    return _OF_CLUSTER(change, lookup) if change.key.name in ours or change.key.name.startswith(secret_name(change.cluster.name, "")) else ()
 
 
 def _secret_matters(change: Change) -> bool:
