@@ -169,7 +169,7 @@ def observe(view: View, key: Any) -> Observed | None:
 
 
 def _kubeconfigs(view: View, kcp: KubeadmControlPlane, cluster: ClusterKey) -> dict[str, External]:
-    found = {one.key.name: one for one in view.externals_owned(kcp.metadata.uid) if one.key.group_kind == SECRET and ISSUED_FOR in one.metadata.annotations}
+    found = {one.key.name: one for one in view.externals_owned(kcp.metadata.uid, SECRET) if ISSUED_FOR in one.metadata.annotations}
     try:
         names = [secret_name(cluster.name, entry.name) for entry in declared(kcp.metadata.annotations.get(KUBECONFIGS))]
     except DeclarationError:
