@@ -165,7 +165,7 @@ def _reconciles(d: Durations) -> Iterator[Alert]:
         f'sum by (service, controller) (increase(fleetwake_writes_refused_total{{code="403"}}[{d.window("10m")}])) > 0',
         d.hold("5m"),
         "Writes of {{ $labels.controller }} are forbidden (403)",
-        "A role, a quota or an admission policy forbids them. They are tried again once a minute, for ever.",
+        "A role, a quota or an admission policy forbids them. They are tried again after a second, then ever more slowly, once a minute in the end.",
     )
     yield Alert(
         "WritesInvalid",

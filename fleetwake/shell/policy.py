@@ -27,8 +27,9 @@ BACKOFF_CAP = timedelta(seconds=30)
 FENCED_WAIT = timedelta(milliseconds=500)
 """A fenced worker drops its plan and looks again; the plan is only made anew once its group membership is certain."""
 NOT_CONNECTED_WAIT = timedelta(seconds=30)
-FORBIDDEN_WAIT = timedelta(seconds=60)
-"""What lifts a refusal (a role, a quota, an admission policy) is no object that any kind watches, so it is tried again, slowly."""
+FORBIDDEN_BASE, FORBIDDEN_CAP = timedelta(seconds=1), timedelta(seconds=60)
+"""What lifts a refusal (a role, a quota, an admission policy) is no object that any kind watches, so it is tried again: soon, because an API server that has
+just started refuses until it has read its roles, then ever more slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class Verdict:
     fatal: bool = False
 
 
-def backoff(key: ObjectKey, attempt: int) -> timedelta:
+def backoff(key: ObjectKey, attempt: int, base: timedelta = BACKOFF_BASE, cap: timedelta = BACKOFF_CAP) -> timedelta:
     """The wait before attempt ``attempt`` + 1 (attempt counts from 1), between half and all of the doubled step."""
-    step = min(BACKOFF_BASE * (2 ** min(attempt - 1, 20)), BACKOFF_CAP)
+    step = min(base * (2 ** min(attempt - 1, 20)), cap)
     share = (zlib.crc32(f"{key}#{attempt}".encode()) & 0xFFFF) / 0xFFFF
     return timedelta(seconds=step.total_seconds() * (0.5 + share / 2))
 
@@ -61,7 +62,7 @@ def policy(error: BaseException, key: ObjectKey, attempt: int) -> Verdict:
         case RetryableError(after=after) if after is not None:
             return Verdict(max(after, backoff(key, attempt)))
         case ForbiddenError():
-            return Verdict(FORBIDDEN_WAIT, terminal=True)
+            return Verdict(backoff(key, attempt, FORBIDDEN_BASE, FORBIDDEN_CAP), terminal=True)
         case TerminalError():
             return Verdict(None, terminal=True)
         case _:

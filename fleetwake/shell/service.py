@@ -237,13 +237,13 @@ def run_service(spec: ServiceSpec, settings: Settings) -> int:
     """Run a service until SIGTERM; returns the exit code."""
     import mode
     import mode.loop
-    import uvloop
+
+    from fleetwake.event_loop import EventLoop
 
     # most of what lives here lives long (the cache): Python's defaults would walk it over and over
     gc.set_threshold(*GC_THRESHOLDS)
     mode.loop.use("uvloop")
-    uvloop.install()
-    loop = asyncio.new_event_loop()
+    loop = EventLoop()
     asyncio.set_event_loop(loop)
     service = Service(spec, settings)
     worker = service.stream.app.Worker(loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)

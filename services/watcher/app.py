@@ -11,9 +11,9 @@ import signal
 from collections.abc import Iterator
 
 import setproctitle
-import uvloop
 
 from fleetwake.errors import FencedError, FleetwakeError, UnavailableError
+from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.config import ApiConfig, load
@@ -224,7 +224,7 @@ def main(settings: Settings) -> int:
     if settings.process_title:
         setproctitle.setproctitle(SERVICE)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
             runner.run(run(settings))
     except* FleetwakeError as group:
         for error in _within(group):

@@ -19,7 +19,7 @@ from fleetwake.errors import (
     ThrottledError,
     UnavailableError,
 )
-from fleetwake.shell.policy import BACKOFF_BASE, BACKOFF_CAP, FENCED_WAIT, FORBIDDEN_WAIT, NOT_CONNECTED_WAIT, Verdict, backoff, policy
+from fleetwake.shell.policy import BACKOFF_BASE, BACKOFF_CAP, FENCED_WAIT, FORBIDDEN_BASE, FORBIDDEN_CAP, NOT_CONNECTED_WAIT, Verdict, backoff, policy
 from schemas.keys import ObjectKey
 
 KEY = ObjectKey("g", "Machine", "default", "m1")
@@ -42,7 +42,9 @@ MINUTE = timedelta(minutes=1)
         pytest.param(InvalidError("x"), Verdict(None, terminal=True), id="invalid: nothing until something changes"),
         pytest.param(DecodeError("x"), Verdict(None, terminal=True), id="unreadable"),
         pytest.param(TerminalError("x"), Verdict(None, terminal=True), id="terminal"),
-        pytest.param(ForbiddenError("x"), Verdict(FORBIDDEN_WAIT, terminal=True), id="forbidden: slowly, a role or quota is no object we watch"),
+        pytest.param(
+            ForbiddenError("x"), Verdict(backoff(KEY, 1, FORBIDDEN_BASE, FORBIDDEN_CAP), terminal=True), id="forbidden: a role or quota is no object we watch"
+        ),
         pytest.param(ZeroDivisionError("x"), Verdict(AGAIN, verify=True), id="a bug: backs off for ever"),
     ],
 )
@@ -56,6 +58,12 @@ def test_backoff_doubles_to_its_cap_and_never_above() -> None:
         step = min(BACKOFF_BASE * 2 ** (attempt - 1), BACKOFF_CAP)
         assert step / 2 <= wait <= step
     assert backoff(KEY, 10_000) <= BACKOFF_CAP
+
+
+def test_what_is_forbidden_is_tried_again_after_a_second_then_ever_more_slowly_up_to_a_minute() -> None:
+    first, tenth = (policy(ForbiddenError("x"), KEY, attempt).retry_after for attempt in (1, 10))
+    assert first is not None and tenth is not None
+    assert timedelta(seconds=0.5) <= first <= timedelta(seconds=1) and timedelta(seconds=30) <= tenth <= timedelta(seconds=60)
 
 
 def test_keys_do_not_march_in_step() -> None:

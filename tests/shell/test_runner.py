@@ -11,7 +11,7 @@ import pytest
 
 from fleetwake.kind import Kind
 from fleetwake.plan import Apply, Create, Patch, Plan
-from fleetwake.shell.policy import BACKOFF_CAP, FORBIDDEN_WAIT
+from fleetwake.shell.policy import BACKOFF_CAP, FORBIDDEN_CAP
 from fleetwake.shell.ports import Request, Response
 from fleetwake.shell.results import open_runs
 from fleetwake.sim.apiserver import PatchType
@@ -95,6 +95,11 @@ async def test_throttling_waits_as_long_as_the_server_says() -> None:
     assert len(world.kube.writes) == 2
 
 
+def posts(world: ShellWorld) -> int:
+    """How often a create was tried."""
+    return sum(request.method == "POST" for request in world.kube.writes)
+
+
 class TestTerminalFailures:
     @staticmethod
     def kind(shown: list[str]) -> Kind[Seen]:
@@ -156,12 +161,15 @@ class TestTerminalFailures:
         """A role or a quota is no object that a kind watches."""
         world = ShellWorld(self.kind([]))
         world.own_all()
-        world.kube.answer("POST", "children", status_response(403, "Forbidden", "exceeded quota"), times=3)
+        world.kube.answer("POST", "children", status_response(403, "Forbidden", "exceeded quota"), times=40)
         world.parent(spec={"child": "c"})
-        await world.settle(FORBIDDEN_WAIT.total_seconds() - 1)
+        await world.settle(10)
+        early = posts(world)
+        assert 4 <= early <= 8, "what just started and has not read its roles is asked again soon"
         assert (world.get(parent_key("p")) or {})["status"]["failure"] == "exceeded quota"
-        assert len([request for request in world.kube.writes if request.method == "POST"]) == 2, "one early repeat, then slowly"
-        await world.settle(2 * FORBIDDEN_WAIT.total_seconds() + 2)
+        await world.settle(600)
+        assert posts(world) - early <= 600 / (FORBIDDEN_CAP.total_seconds() / 2) + 4, "then slowly"
+        await world.settle(3600)
         assert world.get(child_key("c")) is not None
         assert (world.get(parent_key("p")) or {})["status"]["failure"] == ""
 

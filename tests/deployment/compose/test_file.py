@@ -37,7 +37,8 @@ def containers(project: Project) -> dict[str, Container]:
 
 def test_everything_the_issue_names_is_there(containers: dict[str, Container]) -> None:
     assert {*FLEETWAKE, "kafka", "redis", "etcd", "kube-apiserver", "otelcol", "tempo", "prometheus", "loki", "grafana"} <= containers.keys()
-    assert [containers[name].words for name in ("schemas", "topics")] == [["fleetwake", "schemas", "apply"], ["fleetwake", "topics", "create"]]
+    once = [["fleetwake", *words] for words in (("schemas", "apply"), ("topics", "create"), ("secrets", "keys"))]
+    assert [containers[name].words for name in ("schemas", "topics", "keys")] == once
 
 
 def test_a_file_that_docker_compose_would_refuse_is_refused(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_a_key_is_seen_by_the_one_whose_it_is(containers: dict[str, Container]) 
             if mount.source.startswith("pki-") and name not in (ROOT, "certificates"):
                 assert mount.read_only, name
                 seen.setdefault(mount.source, set()).add(name)
-    assert seen.pop("pki-admin") == {"accounts", "schemas", "kubectl", "cli"}
+    assert seen.pop("pki-admin") == {"accounts", "schemas", "keys", "kubectl", "cli"}
     assert seen.pop("pki-reconcilers") == {"reconcilers-0", "reconcilers-1"}
     assert seen == {
         f"pki-{name}": {name}
@@ -139,7 +140,7 @@ def test_the_start_order_is_sound(project: Project, containers: dict[str, Contai
             assert (condition == ENDS_WELL) == containers[needed].once, (one.name, needed)
             assert condition != HEALTHY or containers[needed].health, (one.name, needed)
     for name in FLEETWAKE:
-        assert {"accounts", "schemas", "topics", "kube-apiserver", "kafka", "redis"} <= _before(containers, name), name
+        assert {"accounts", "schemas", "keys", "topics", "kube-apiserver", "kafka", "redis"} <= _before(containers, name), name
     for name in FLEETWAKE - {"watcher"}:
         assert containers[name].needs["watcher"] == HEALTHY
 
