@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --pytho
 SERVERS := kafka or apiserver or redis or postgresql or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format quick servers tools test-servers test test-sim demo schemas deploy dashboards lock clean
+.PHONY: help install lint format quick servers tools test-servers test test-kubeadm test-sim demo schemas deploy dashboards lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ test: ## all of it: lint, quick tests, tests on real servers
 	$(MAKE) lint
 	$(MAKE) quick
 	$(MAKE) test-servers
+
+test-kubeadm: install tools ## kubeadm of the last line that reads v1beta3 judges our documents; a build of some minutes, the first time
+	cd rig/kubeadm-v1beta3 && $$($(CURDIR)/$(BIN)/python -c 'from fleetwake.rig.progress import Progress; from fleetwake.rig.toolchain import find_go; print(find_go(Progress()))') \
+	  build -trimpath -buildvcs=false -ldflags="-s -w" -o $(CURDIR)/$(VENV)/kubeadm-v1beta3 k8s.io/kubernetes/cmd/kubeadm
+	FLEETWAKE_KUBEADM=$(CURDIR)/$(VENV)/kubeadm-v1beta3@v$$(sed -n 's|^.*k8s.io/kubernetes v\([0-9.]*\).*|\1|p' rig/kubeadm-v1beta3/go.mod) \
+	  $(BIN)/pytest -q tests/integration/test_bootstrap_validators.py -k kubeadm $(ARGS)
 
 test-sim: install ## simulations with SEEDS=1000 seeds
 	FLEETWAKE_SIM_SEEDS=$(SEEDS) $(BIN)/pytest -q -n 2 tests/simulation

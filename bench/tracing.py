@@ -23,7 +23,7 @@ from fleetwake.kube.client import ApiClient
 from fleetwake.rig import Rig
 
 ENDPOINT = "FLEETWAKE_OTLP_ENDPOINT"
-OURS = ("watcher", "reconcilers", "dev_infrastructure")
+OURS = ("watcher", "reconcilers", "remediation", "dev_infrastructure")
 GOAL = 0.05
 LIMIT_S = 300.0
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from fleetwake.plan import Plan
+from schemas import sights
 from schemas.api.meta import KubeObject, LabelSelector, ObjectMeta
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 
@@ -210,9 +211,9 @@ def _at(state: Any, path: tuple[str, ...]) -> Any:
 
 
 ANY_KIND = GroupKind("*", "*")
-CONNECTION = GroupKind("fleetwake", "Connection")
+CONNECTION = sights.CONNECTION
 """The pseudo kind of a workload connection's state: name and namespace are the Cluster's."""
-NODE, POD = GroupKind("", "Node"), GroupKind("", "Pod")
+NODE, POD = sights.NODE, GroupKind("", "Pod")
 
 
 @dataclass(frozen=True, slots=True)

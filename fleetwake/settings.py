@@ -40,6 +40,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Watcher", "lease_seconds"),
     ("Upkeep", "drift_seconds"),
     ("Development provider", "dev_host"),
+    ("Bootstrap data", "bootstrap_data_url"),
     ("Display", "process_title"),
     ("Audit trail", "trail_database"),
 )
@@ -137,6 +138,12 @@ class Settings(BaseModel):
     """How many processes of the development infrastructure provider share the clusters."""
     dev_shard: int = Field(default=0, ge=0)
     """Which of them this one is, from 0."""
+    bootstrap_data_url: str = Field(default="", pattern=r"^(https://[^/\s]+)?$")
+    """Where hosts reach the service for fetched bootstrap data, as in https://bootstrap.example.com:9443; empty: nothing is served."""
+    bootstrap_data_bind: str = "0.0.0.0"
+    """Address that the same service listens on."""
+    bootstrap_data_port: int = Field(default=9443, ge=0, le=65535)
+    """Port of the same; 0 picks a free one."""
     process_title: bool = True
     """Whether the process shows itself under its service's name (ps, top)."""
     trail_database: str = "sqlite:///fleetwake-trail.db"

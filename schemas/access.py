@@ -109,13 +109,13 @@ def group_of(service: str, prefix: str, shard: int | None = None) -> str:
     return f"{prefix}-{dashed(service)}" + ("" if shard is None else f"-{shard}")
 
 
-def _worker(service: str, purpose: str, *, sharded: bool = False, redis: RedisUse = "read") -> Access:
-    """What every service does that takes objects in and writes to the API server: records of its runs, dead letters."""
+def _worker(service: str, purpose: str, *, sharded: bool = False, sees_workloads: bool = False, redis: RedisUse = "read") -> Access:
+    """What every service does that takes objects in and writes to the API server: records of its runs, dead letters; and of what it sees, if it does."""
     return Access(
         service,
         purpose,
         topics=(
-            TopicAccess(TopicRole.OBJECTS, ("Read",)),
+            TopicAccess(TopicRole.OBJECTS, ("Read", "Write") if sees_workloads else ("Read",)),
             TopicAccess(TopicRole.SHARED, ("Read",)),
             TopicAccess(TopicRole.RESULTS, ("Read", "Write")),
             TopicAccess(TopicRole.DEADLETTER, ("Write",)),
@@ -131,11 +131,16 @@ ALL_TOPICS = tuple(TopicRole)
 ACCESS: tuple[Access, ...] = (
     Access(
         "watcher",
-        "Carries the API server's objects into Kafka, and reads back what is there. Alone in writing them.",
+        "Carries the API server's objects into Kafka, and reads back what is there. Alone in writing those of no one cluster.",
         topics=(TopicAccess(TopicRole.OBJECTS, ("Read", "Write")), TopicAccess(TopicRole.SHARED, ("Read", "Write"))),
         cluster=IDEMPOTENT,
     ),
-    _worker("reconcilers", "Reconciles Cluster API's kinds; keeps the fleet at a glance and open intents in Redis.", redis="write"),
+    _worker(
+        "reconcilers",
+        "Reconciles Cluster API's kinds, and tells the others what it sees in workload clusters; keeps the fleet at a glance and open intents in Redis.",
+        sees_workloads=True,
+        redis="write",
+    ),
     _worker("remediation", "Reconciles MachineHealthChecks."),
     _worker("autoscaler_bridge", "Scales to and from zero for cluster-autoscaler."),
     _worker("dev_infrastructure", "Reconciles the development provider's kinds; one consumer group a shard.", sharded=True),

@@ -9,6 +9,7 @@ from schemas import chain
 from schemas.examples import EXAMPLES
 from schemas.records import RECORD_TYPES
 from schemas.results import RESULT_TYPES, Run
+from schemas.sights import ConnectionStatus, PresenceStatus
 from schemas.topics import MESSAGE_BYTES_MAX, PARTITIONS_DEFAULT, Topics
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -84,6 +85,17 @@ def asyncapi() -> dict[str, Any]:
         "payload": {"type": "object", "required": ["apiVersion", "kind", "metadata"]},
         "bindings": {"kafka": {"key": key}},
     }
+    sights = {
+        name: {
+            "name": name,
+            "summary": (model.__doc__ or "").strip().splitlines()[0],
+            "contentType": "application/json",
+            "headers": _headers(HEADERS_OF_OBJECT_RECORDS),
+            "payload": {"type": "object", "required": ["metadata", "status"], "properties": {"status": model.model_json_schema(by_alias=True)}},
+            "bindings": {"kafka": {"key": key}},
+        }
+        for name, model in (("connection", ConnectionStatus), ("presence", PresenceStatus))
+    }
     results = {
         model.TYPE.rpartition(".")[2]: {
             "name": model.TYPE,
@@ -102,7 +114,10 @@ def asyncapi() -> dict[str, Any]:
         "payload": {},
     }
     described = {
-        topics.objects: ("Objects of clusters; partition = cluster; compacted.", {"object": object_message}),
+        topics.objects: (
+            "Objects of clusters, and what the reconcilers see in workload clusters; partition = cluster; compacted.",
+            {"object": object_message, **sights},
+        ),
         topics.shared: ("Objects of no one cluster (templates, classes, CRDs); one partition; compacted.", {"object": object_message}),
         topics.results: ("The audit trail, CloudEvents 1.0 in Kafka binary mode; kept 30 days.", results),
         topics.deadletter: ("Records that could not be decoded.", {"deadletter": letter}),

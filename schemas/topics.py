@@ -34,11 +34,14 @@ class Access:
 
 
 COMMANDS = "command line"
+WORKERS = ("reconcilers", "remediation", "dev_infrastructure")
+"""The services that take objects in and write to the API server."""
+
 ACCESS: Mapping[str, Access] = {
-    "objects": Access(writes=("watcher",), reads=("watcher", "reconcilers", "dev_infrastructure", COMMANDS)),
-    "shared": Access(writes=("watcher",), reads=("watcher", "reconcilers", "dev_infrastructure")),
-    "results": Access(writes=("reconcilers", "dev_infrastructure"), reads=("reconcilers", "dev_infrastructure", "audit_trail", COMMANDS)),
-    "deadletter": Access(writes=("reconcilers", "dev_infrastructure"), reads=()),
+    "objects": Access(writes=("watcher", "reconcilers"), reads=("watcher", *WORKERS, COMMANDS)),
+    "shared": Access(writes=("watcher",), reads=("watcher", *WORKERS)),
+    "results": Access(writes=WORKERS, reads=(*WORKERS, "audit_trail", COMMANDS)),
+    "deadletter": Access(writes=WORKERS, reads=()),
 }
 """By the name of the topic's property of ``Topics``: what access control has to allow, and nothing more."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fleetwake.cli import audit_export, audit_follow, audit_trail, audit_verify, audit_why
+from fleetwake.cli import audit_export, audit_follow, audit_trail, audit_verify, audit_why, remediations
 from fleetwake.cli.looking import Namespace, StateDir, looking, runs_of
 
 SHOW = "show"
@@ -39,17 +39,23 @@ app.command("trail")(audit_trail.trail)
 
 @app.command(SHOW)
 def audit(
-    names: Annotated[list[str], typer.Argument(metavar="KIND/NAME", help="The object, named as for kubectl.", show_default=False)],
+    names: Annotated[list[str] | None, typer.Argument(metavar="KIND/NAME", help="The object, named as for kubectl.", show_default=False)] = None,
     namespace: Namespace = "default",
     since: Annotated[str, typer.Option("--since", metavar="DURATION", help="How far back: 90s, 30m, 12h, 7d; all that is kept by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    remediated: Annotated[bool, typer.Option("--remediations", help="Show the Machines that were found unhealthy, and what came of it.")] = False,
     state: StateDir = None,
 ) -> None:
     """Show what changed on an object, when, why, and what caused it (the command when none is named)."""
     from fleetwake.views.following import duration
 
     with looking("audit"):
-        _show(names, namespace, duration(since), as_json, state)
+        if remediated:
+            remediations.show(names or [], namespace, duration(since), as_json, state)
+        elif names:
+            _show(names, namespace, duration(since), as_json, state)
+        else:
+            raise typer.BadParameter("name an object, for example machine/m1", param_hint="KIND/NAME")
 
 
 def _show(names: list[str], namespace: str, since: timedelta | None, as_json: bool, state: Path | None) -> None:

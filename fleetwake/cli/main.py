@@ -68,6 +68,19 @@ def reconcile() -> None:
 
 
 @app.command()
+def remediate() -> None:
+    """Run one worker of remediation: MachineHealthChecks."""
+    from fleetwake.cli.logs import configure
+    from fleetwake.settings import Settings
+    from services.remediation.app import main
+
+    with looking("remediate"):
+        chosen = Settings.from_env()
+        configure(chosen, "remediation")
+        raise typer.Exit(main(chosen))
+
+
+@app.command()
 def dev_infrastructure() -> None:
     """Run the development infrastructure provider: DevClusters and DevMachines with emulated workload clusters."""
     from fleetwake.cli.logs import configure

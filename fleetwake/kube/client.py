@@ -115,6 +115,7 @@ class ApiClient:
             auto_decompress=False,
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=config.proxy or None,
         )
 
     async def __aenter__(self) -> ApiClient:

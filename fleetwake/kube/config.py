@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import os
 import ssl
 import tempfile
@@ -24,6 +25,7 @@ from kubernetes.config.kube_config import ENV_KUBECONFIG_PATH_SEPARATOR, KUBE_CO
 
 from fleetwake import yaml_text
 from fleetwake.errors import TerminalError
+from fleetwake.kube import proxies
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 INLINE_TLS = ("client-certificate-data", "client-key-data")
@@ -35,12 +37,16 @@ class ConfigError(TerminalError):
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """One API server. ``authorization`` gives the current header value (``""`` for none); it may block, so call it in a thread."""
+    """One API server. ``authorization`` gives the current header value (``""`` for none); it may block, so call it in a thread.
+
+    ``proxy`` is the URL of the proxy it is reached through, ``""`` for none; it may hold credentials.
+    """
 
     server: str
     tls: ssl.SSLContext | None = None
     server_hostname: str | None = None
     authorization: Callable[[], str] = lambda: ""
+    proxy: str = dataclasses.field(default="", repr=False)
 
 
 def load(kubeconfig: str = "", *, context: str | None = None) -> ApiConfig:
@@ -74,7 +80,8 @@ def in_cluster() -> ApiConfig:
         load_incluster_config(client_configuration=configuration)
     except ConfigException as error:
         raise ConfigError(f"service account: {error}") from error
-    return ApiConfig(configuration.host, ssl.create_default_context(cafile=configuration.ssl_ca_cert), None, _authorization(configuration))
+    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    return ApiConfig(configuration.host, tls, None, _authorization(configuration), _proxy(configuration, ""))
 
 
 def from_kubeconfig(data: bytes, *, context: str | None = None) -> ApiConfig:
@@ -122,7 +129,8 @@ def _from_document(document: dict[str, Any], node: Any, context: str | None) -> 
     finally:
         for holder, field, value in hidden:
             holder[field] = value
-    return ApiConfig(configuration.host, tls, configuration.tls_server_name or None, _authorization(configuration))
+    proxy = _proxy(configuration, str(cluster.get("proxy-url") or ""))
+    return ApiConfig(configuration.host, tls, configuration.tls_server_name or None, _authorization(configuration), proxy)
 
 
 def _inline_fields(cluster: dict[str, Any], user: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
@@ -182,6 +190,14 @@ def _authorization(configuration: Configuration) -> Callable[[], str]:
     if "BearerToken" in configuration.api_key or "authorization" in configuration.api_key:
         return current
     return lambda: ""
+
+
+def _proxy(configuration: Configuration, proxy_url: str) -> str:
+    try:
+        return proxies.proxy_of(configuration.host, proxy_url, "" if proxy_url else configuration.proxy or "", configuration.no_proxy or "")
+    except ValueError as error:
+        place = "kubeconfig cluster: proxy-url" if proxy_url else "HTTPS_PROXY"
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def _named(document: dict[str, Any], listing: str, field: str, name: str | None) -> dict[str, Any]:

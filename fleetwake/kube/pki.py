@@ -162,6 +162,15 @@ def certificate_expiry(certificate: bytes) -> datetime:
     return _load_certificate(certificate).not_valid_after_utc
 
 
+def certificate_names(certificate: bytes) -> frozenset[str]:
+    """The host names and addresses a certificate (PEM or DER; the first of a chain) is made for. Raises: ValueError if it is none."""
+    try:
+        found = _load_certificate(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(str(name.value) for name in found)
+
+
 def public_key_hash(certificate: bytes) -> str:
     """The discovery pin of a certificate: ``sha256:`` and the hex digest of its SubjectPublicKeyInfo. Raises: ValueError if it is none."""
     public = _load_certificate(certificate).public_key()

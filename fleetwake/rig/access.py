@@ -14,7 +14,7 @@ from fleetwake.rig.records import Endpoints
 MANIFESTS = CHECKOUT / "deploy" / "k8s"
 APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac")
 # Filled in by the aggregation controller from what providers grant, the development provider here.
-AGGREGATED = ("clusterrole/fleetwake-reconcilers-providers", "clusterrole/fleetwake-watcher-providers")
+AGGREGATED = tuple(f"clusterrole/fleetwake-{service}-providers" for service in ("reconcilers", "watcher", "remediation"))
 LIMIT_S = 30
 
 

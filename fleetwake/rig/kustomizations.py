@@ -38,6 +38,7 @@ COMPONENTS: Mapping[str, Component] = {
     "kafka": Component({"kafka.deploy": "true"}),
     "redis": Component({"redis.deploy": "true"}),
     "strimzi": Component({"kafka.strimzi.enabled": "true"}),
+    "bootstrap-data": Component({"bootstrapData.enabled": "true"}),
     "keda": Component({"keda.enabled": "true"}),
     "keda-tls": Component({"keda.tls": "true"}, needs=("strimzi", "keda")),
     "pod-monitors": Component({"podMonitors.enabled": "true"}),

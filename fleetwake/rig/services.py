@@ -27,6 +27,7 @@ class Service:
 
 WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
+REMEDIATION = Service("remediation", "remediate", "remediation")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
@@ -50,10 +51,24 @@ def client_env(endpoints: Endpoints, identity: str, account: str | None = None) 
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one development provider."""
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (DEV_INFRASTRUCTURE, 0)]
-    ports = free_ports(len(instances))
-    return tuple(_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
+    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one of remediation, one development provider."""
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (REMEDIATION, 0), (DEV_INFRASTRUCTURE, 0)]
+    handing_out, *ports = free_ports(len(instances) + 1)
+    processes = (_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
+    return tuple(_serving_bootstrap_data(process, handing_out) for process in processes)
+
+
+def _serving_bootstrap_data(process: Process, port: int) -> Process:
+    """A reconciler that hands out bootstrap data: hosts know one URL, which is the first worker's; others listen where nobody asks."""
+    if not process.name.startswith(f"{RECONCILERS.name}-"):
+        return process
+    own = port if process.name == f"{RECONCILERS.name}-0" else 0
+    env = {
+        "FLEETWAKE_BOOTSTRAP_DATA_URL": f"https://127.0.0.1:{port}",
+        "FLEETWAKE_BOOTSTRAP_DATA_BIND": "127.0.0.1",
+        "FLEETWAKE_BOOTSTRAP_DATA_PORT": str(own),
+    }
+    return process.model_copy(update={"env": {**process.env, **env}})
 
 
 def _process(service: Service, number: int, port: int, where: tuple[Endpoints, Path]) -> Process:

@@ -388,7 +388,7 @@ class Intake:
 
         def take(message: Any) -> None:
             record = self._decode(message)
-            if record is not None and not (record.key.cluster and self._worker.options.owns_workloads):
+            if record is not None and not (record.key.cluster and not self._worker.options.reads_workloads):
                 newest.take(message.partition, record)
 
         await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)

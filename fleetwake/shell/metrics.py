@@ -103,6 +103,7 @@ class Metrics:
         )
         self.holes = f.counter("fleetwake_delivery_holes_total", "Skipped offsets that held records (applied from a direct read)")
         self.dead_letters = f.counter("fleetwake_dead_letters_total", "Records that could not be decoded and were put aside")
+        self.sights = f.counter("fleetwake_sights_total", "Records written of what is seen in workload clusters", ("kind",))
         self.drift = f.counter("fleetwake_drift_total", "Differences between topic and cache that a drift check found and repaired", ("where",))
         self.partitions = f.read("gauge", "fleetwake_partitions", "Partitions this worker owns, by state", ("state",))
         self.replay_seconds = f.histogram("fleetwake_replay_seconds", "Time of one replay")

@@ -35,6 +35,7 @@ from fleetwake.shell.faust_app import Membership, StreamApp
 from fleetwake.shell.ports import Ports, Request, Response, Tracing
 from fleetwake.shell.readings import read_connections
 from fleetwake.shell.readmodel import ReadModel
+from fleetwake.shell.recorded import RecordedWorkloads
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
 from fleetwake.stream.bus import Bus
@@ -100,12 +101,14 @@ class ServiceSpec:
     """What makes a service: its name (the folder's), its kinds, and hooks.
 
     ``before`` runs once the ports are open and before the group is joined; ``after`` runs at the end. ``locals`` and ``actions`` serve Local steps.
+    ``owns_workloads``: it holds the connections to workload clusters, and records what it sees; ``reads_workloads``: it reads those records.
     """
 
     name: str
     kinds: tuple[Kind[Any], ...]
     group: str = ""
     owns_workloads: bool = True
+    reads_workloads: bool = False
     shard: Callable[[int], bool] = lambda partition: True
     actions: Mapping[str, LocalHandler] = field(default_factory=dict)
     locals: Mapping[str, Any] = field(default_factory=dict)
@@ -126,8 +129,8 @@ class Service:
         self.tracer = Tracer(spec.name, settings.instance, settings.otlp, self.clock, settings.redis)
         self._redaction_key = self._sealing_key = b""
         self.connections = WorkloadConnections(Outside(self._dial, self.clock, self._workload_changed)) if spec.owns_workloads else None
-        workloads: Workloads = self.connections if self.connections is not None else NoWorkloads()
-        self._workloads = workloads
+        recorded = RecordedWorkloads(lambda: self.worker.cache, self.clock.now, settings.partitions) if spec.reads_workloads else NoWorkloads()
+        self._workloads: Workloads = self.connections if self.connections is not None else recorded
         group = spec.group or group_of(spec.name, settings.topic_prefix)
         datadir = settings.data_dir or tempfile.mkdtemp(prefix="fleetwake-")
         self.stream = StreamApp(
@@ -169,6 +172,7 @@ class Service:
             topics=self.settings.topics,
             partitions=self.settings.partitions,
             owns_workloads=self.spec.owns_workloads,
+            reads_workloads=self.spec.reads_workloads,
             shard=self.spec.shard,
             actions=self.spec.actions,
             locals=self.spec.locals,
@@ -201,6 +205,8 @@ class Service:
         await self.tracer.start()
         if self.spec.before is not None:
             await self.spec.before(self)
+        if self.worker.sights is not None:
+            self.worker.sights.start()
         await self.web.start()
         if self.settings.process_title:
             # only now: Faust has given the process a title of its own before
@@ -208,6 +214,8 @@ class Service:
         log.info("%s started: instance %s, pid %d", self.spec.name, self.settings.instance, os.getpid())
 
     async def _stop(self) -> None:
+        if self.worker.sights is not None:
+            await self.worker.sights.stop()
         if self.connections is not None:
             await self.connections.close()
         if self.spec.after is not None:

@@ -26,6 +26,7 @@ from fleetwake.shell.resources import CRD, Resources
 from fleetwake.shell.results import Results, Writer
 from fleetwake.shell.runner import Runner
 from fleetwake.shell.secret_bytes import SecretBytes
+from fleetwake.shell.sights import Outside, Sights
 from fleetwake.stream.partition import partition_of
 from fleetwake.tracing.current import current_exemplar
 from schemas.api.registry import KINDS as MODELS
@@ -35,6 +36,7 @@ from schemas.results import Planned
 from schemas.topics import PARTITIONS_DEFAULT, Topics
 
 log = logging.getLogger(__name__)
+CLUSTER = GroupKind("cluster.x-k8s.io", "Cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Options:
     runs_max: int = 64
     run_seconds_max: float = 45.0
     owns_workloads: bool = True
+    reads_workloads: bool = False
     shard: Callable[[int], bool] = lambda partition: True
     actions: Mapping[str, LocalHandler] = field(default_factory=dict)
     locals: Mapping[str, Any] = field(default_factory=dict)
@@ -123,11 +126,33 @@ class Worker:
             sent=self._sent,
         )
         self.runner = Runner(self)
+        self.sights = self._sights() if options.owns_workloads else None
         read_worker(self)
 
     def _sent(self, verb: str, seconds: float) -> None:
         """A write was answered."""
         observe(self.metrics.write_seconds.labels(verb), seconds, current_exemplar())
+
+    def _sights(self) -> Sights:
+        """What is seen in workload clusters is told to the services that hold no connections."""
+        options, ports = self.options, self.ports
+        sights = Sights(
+            Outside(
+                topic=options.topics.objects,
+                partitions=options.partitions,
+                instance=options.instance,
+                actor=f"fleetwake-{options.service}",
+                bus=ports.bus,
+                clock=ports.clock,
+                in_flight=self.hands.in_flight,
+                state=self.workloads.state,
+                may_send=lambda number: number in self.partitions and self.partitions[number].ready and not options.fenced(),
+                exists=lambda cluster: self.cache.get(ObjectKey(CLUSTER.group, CLUSTER.kind, cluster.namespace, cluster.name)) is not None,
+                count=lambda kind: self.metrics.sights.labels(kind).inc(),
+            )
+        )
+        self.listeners.append(sights.cluster_changed)
+        return sights
 
     def _register(self, kind: Kind[Any]) -> None:
         queue = KeyedQueue(kind.name, self.ports.clock.boot, lambda: self.options.signal(kind.name))
@@ -171,6 +196,8 @@ class Worker:
     def _drop(self, number: int) -> None:
         partition = self.partitions.pop(number)
         partition.dead, partition.ready = True, False
+        if self.sights is not None:
+            self.sights.dropped(number)
         keys = self.cache.keys_of_partition(number)
         for entry in self.queues.values():
             entry.queue.forget(keys)
@@ -201,6 +228,8 @@ class Worker:
             self.live(number, offset, record, token)
             if token is not None:
                 token.release()
+        if self.sights is not None:
+            self.sights.replay_finished(number)
         self._open(partition)
         keys = set(self.cache.keys_of_partition(number)) | {entry.key for entry in self._shared_keys(number)}
         self.unverified |= keys
@@ -257,12 +286,16 @@ class Worker:
 
     def _belongs(self, record: ObjectRecord, number: int) -> bool:
         """Whether the record is in its place and for us: a writer that was frozen may have put it where its cluster does not live."""
-        if record.key.cluster and self.options.owns_workloads:
+        if record.key.cluster and not self.holds(record):
             return False
         if number != SHARED_PARTITION and record.cluster and record.type != MOVED and partition_of(record.cluster, self.options.partitions) != number:
             self.metrics.records.labels("misplaced").inc()
             return False
         return True
+
+    def holds(self, record: ObjectRecord) -> bool:
+        """Whether the record is for this service: of what is seen in workload clusters, only who writes it or asked for it takes notice."""
+        return not record.key.cluster or self.sights is not None or self.options.reads_workloads
 
     def take(self, number: int, record: ObjectRecord, token: Token | None = None) -> None:
         """Take a record that the cache has not had, and wake what it concerns."""
@@ -276,7 +309,13 @@ class Worker:
             self.metrics.event_to_intake.observe(max(now - record.received, 0.0))
             self.metrics.record_to_intake.observe(max(now - record.produced, 0.0))
         if record.type != MOVED or change.after is not None:
-            self.changed(change, self.ports.tracing.received(record, deletion_of(change, self.cache)), token, record.received)
+            self.changed(change, self._cause(record, change), token, record.received)
+
+    def _cause(self, record: ObjectRecord, change: Change) -> Cause:
+        if record.key.cluster:
+            # versions of another API server: they must not be taken for those of our writes
+            return Cause(change=f"{record.type} {record.key.kind} {record.key.name} of {record.key.cluster}")
+        return self.ports.tracing.received(record, deletion_of(change, self.cache))
 
     def _move(self, record: ObjectRecord) -> Change | None:
         """An object left its partition: it goes on where it went if that is ours too (its record there may have come, and been known, before)."""
@@ -288,8 +327,12 @@ class Worker:
         return self.cache.leave(record.key, max(record.version, held.version) if held is not None else record.version)
 
     def _apply(self, record: ObjectRecord, number: int) -> Change | None:
-        self.epoch = max(self.epoch, record.version.epoch)
         key = record.key
+        if not key.cluster:
+            self.epoch = max(self.epoch, record.version.epoch)
+        elif self.sights is not None:
+            self.sights.take(number, record)
+            return None
         if record.type in (DELETED, MOVED) or record.value is None:
             held = self.cache.get(key)
             if held is not None and held.partition != number:
@@ -338,6 +381,8 @@ class Worker:
 
     def workload_changed(self, change: Change) -> None:
         """A change seen in a workload cluster (Node, Pod, Connection) of a partition this worker owns."""
+        if self.sights is not None:
+            self.sights.changed(change)
         self.changed(change, NO_CAUSE)
 
     def wake(self, key: ObjectKey) -> None:

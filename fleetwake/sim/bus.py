@@ -27,6 +27,9 @@ from schemas.records import Headers
 SESSION_SECONDS = 6.0
 HEARTBEAT_SECONDS = 1.0
 USUAL_SECONDS = 0.001
+COMPACTION_LAG_SECONDS = 30.0
+"""Five sessions: who has missed the end of an object for so long has lost its partitions and replays them. A topic's own lag is 10 minutes, and its tombstones
+stay for a day (``schemas/topics.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +114,13 @@ class SimBus:
         self.loop.in_world(lambda: self._flying[place].popleft()(), after=self.faults.latency(USUAL_SECONDS))
 
     def compact(self, topic: str) -> None:
-        """Keep the last record of every key, and drop keys whose last record is a tombstone."""
+        """Keep the last record of every key and drop keys whose last record is a tombstone, but touch nothing that is younger than the compaction lag."""
+        settled = self.loop.time() - COMPACTION_LAG_SECONDS
         for (name, _), log in self.logs.items():
             if name != topic:
                 continue
-            last = {message.key: message.offset for message in log.messages}
-            kept = [one for one in log.messages if one.offset == last[one.key] and one.value is not None]
-            log.messages = deque(kept)
+            last = {message.key: message.offset for message in log.messages if message.at <= settled}
+            log.messages = deque(one for one in log.messages if one.at > settled or (one.offset == last[one.key] and one.value is not None))
 
     def text(self) -> bytes:
         """Every value on the bus, for searches."""

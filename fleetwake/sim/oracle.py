@@ -224,8 +224,8 @@ class Oracle:
         refs = (spec.get("infrastructureRef"), (spec.get("bootstrap") or {}).get("configRef"))
         return any(ref and (ref["kind"], ref["name"]) == (obj["kind"], obj["metadata"]["name"]) for ref in refs)
 
-    def last_records(self) -> dict[ObjectKey, tuple[int, ObjectRecord]]:
-        """The last record of every key in each partition of ``objects``, where it is live."""
+    def last_records(self, workloads: bool = False) -> dict[ObjectKey, tuple[int, ObjectRecord]]:
+        """The last record of every key in each partition of ``objects``, where it is live: of the management API, or of what is seen in workload clusters."""
         last: dict[tuple[int, bytes], Message] = {}
         for (topic, partition), log in self.bus.logs.items():
             if topic == self.topics.objects:
@@ -233,7 +233,7 @@ class Oracle:
         found: dict[ObjectKey, tuple[int, ObjectRecord]] = {}
         for (partition, _), message in last.items():
             record = ObjectRecord.decode(message.key, message.value, message.headers)
-            if record.value is None or record.type in (DELETED, MOVED):
+            if record.value is None or record.type in (DELETED, MOVED) or bool(record.key.cluster) != workloads:
                 continue
             if record.key in found:
                 self.violation(f"{record.key} is live in partitions {found[record.key][0]} and {partition}")

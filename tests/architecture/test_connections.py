@@ -29,6 +29,8 @@ ARGUMENTS = frozenset(
 )
 OF_KUBERNETES = frozenset({"fleetwake/kube/etcd.py", "fleetwake/sim/etcd.py", "services/dev_infrastructure/emulation/serving.py"})
 """Kubernetes APIs and etcd, whose certificates come from Secrets."""
+OF_HOSTS = frozenset({"services/reconcilers/bootstrap_data/server.py"})
+"""Serves hosts that fetch their bootstrap data, with a certificate from a Secret."""
 TLS = frozenset({"SSLContext", "ssl_context"})
 PATHS = sources("fleetwake", "schemas", "services", "bench")
 
@@ -60,7 +62,7 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{where}: faust.App without **kafka.faust()"
         if str(path).startswith(HOME):
             continue
-        allowed = TLS if str(path) in OF_KUBERNETES else frozenset()
+        allowed = TLS if str(path) in OF_KUBERNETES | OF_HOSTS else frozenset()
         if name in OTHERS_ONLY_AT_HOME - allowed:
             yield f"{where}: {name} belongs into {HOME}"
         if name != "Endpoints" and (given := {str(keyword.arg) for keyword in call.keywords} & (ARGUMENTS - allowed)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from importlib import resources
 from pathlib import Path
@@ -29,6 +30,13 @@ PROVIDERS = {
     "infrastructure.cluster.x-k8s.io": "infrastructure-docker",
 }
 
+OURS = {
+    "KubeadmConfig": ("spec",),
+    "KubeadmControlPlane": ("spec", "kubeadmConfigSpec"),
+    "KubeadmControlPlaneTemplate": ("spec", "template", "spec", "kubeadmConfigSpec"),
+}
+"""Where the one field stands that Cluster API does not have, ``fleetwake``: the only difference to its schemas."""
+
 per_kind = pytest.mark.parametrize("model", KINDS, ids=lambda model: model.KIND)
 
 
@@ -44,13 +52,25 @@ def schema_of(model: type[KubeObject]) -> dict[str, Any]:
     return version["schema"]["openAPIV3Schema"]
 
 
+def without_ours(definition: dict[str, Any]) -> dict[str, Any]:
+    """The definition without the field of ours; it is nowhere but where it is expected."""
+    definition = copy.deepcopy(definition)
+    kind = definition["spec"]["names"]["kind"]
+    if kind in OURS:
+        place = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for name in OURS[kind]:
+            place = place["properties"][name]
+        assert place["properties"].pop("fleetwake")["minProperties"] == 1
+    return definition
+
+
 def test_every_kind_of_the_digests_is_modelled_and_no_other() -> None:
     assert set(digests()) | NOT_IN_DIGESTS == {model.KIND for model in KINDS}
 
 
 @pytest.mark.parametrize("model", [model for model in KINDS if model.KIND not in NOT_IN_DIGESTS], ids=lambda model: model.KIND)
 def test_every_field_has_the_facts_of_its_digest(model: type[KubeObject]) -> None:
-    wanted, generated = digests()[model.KIND], digest.describe(crd.definition(model))
+    wanted, generated = digests()[model.KIND], digest.describe(without_ours(crd.definition(model)))
     differences = "\n".join(difflib.unified_diff(wanted, generated, "digest", "generated", n=0, lineterm=""))
     assert not differences, differences
 

@@ -20,7 +20,7 @@ from schemas.api.registry import KINDS
 from schemas.sensitive import redact
 
 MANIFESTS = Path(__file__).parent / "manifests"
-BY_PATTERN = ("name", "a/v1", "[1-2]")
+BY_PATTERN = ("name", "a/v1", "[1-2]", "http://name:1")
 """Texts of which one matches whichever pattern a field has."""
 
 

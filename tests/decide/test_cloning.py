@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleetwake.cloning import Clone, clone, made_kind
 from fleetwake.kind import External
 from schemas.api.meta import ObjectMeta
 from schemas.keys import GroupKind, ObjectKey
-from services.reconcilers.kinds.cloning import Clone, clone, made_kind
 
 GROUP = "infrastructure.example.com"
 CLUSTER_NAME = "cluster.x-k8s.io/cluster-name"

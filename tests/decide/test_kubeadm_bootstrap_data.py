@@ -1,135 +1,34 @@
-"""Bootstrap data: kubeadm's documents by version, cloud-config that parses back, golden texts under tests/golden/bootstrap."""
+"""Bootstrap data: kubeadm's documents by version, cloud-config that parses back, what users write in theirs."""
 
 from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from fleetwake.errors import InvalidError, RetryableError
-from fleetwake.plan import Computed, SecretInputs
-from schemas.keys import ClusterKey, ObjectKey
-from services.reconcilers.kubeadm import bootstrap_data, cloud_config, documents, files, secrets
-from services.reconcilers.kubeadm.documents import ClusterFacts
+from fleetwake.plan import SecretInputs
+from services.reconcilers.bootstrap import cloud_config, composition, files
+from services.reconcilers.bootstrap.host import Host, HostFile, Role
+from services.reconcilers.kubeadm import documents, secrets
 from services.reconcilers.kubeadm.versions import KubeadmApi, kubeadm_api, needs_kubelet_local_mode_gate, normalized
+from tests.decide.bootstrap_world import AT, CA, CLUSTER, CONFIG, SPEC, data, inputs, request_of, stored, worker_spec
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "bootstrap"
-CLUSTER = ClusterKey("default", "demo")
-CONFIG = ObjectKey("bootstrap.cluster.x-k8s.io", "KubeadmConfig", "default", "demo-abcde")
-AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-SPEC: dict[str, Any] = {
-    "clusterConfiguration": {
-        "apiServer": {"extraArgs": [{"name": "authorization-mode", "value": "Node,RBAC"}, {"name": "v", "value": "2"}], "certSANs": ["api.example.com"]},
-        "controllerManager": {"extraArgs": [{"name": "cloud-provider", "value": "external"}], "extraEnvs": [{"name": "EMPTY", "value": ""}]},
-        "etcd": {"local": {"dataDir": "/var/lib/etcddisk/etcd", "extraArgs": [{"name": "quota-backend-bytes", "value": "8589934592"}]}},
-        "certificateValidityPeriodDays": 365,
-        "caCertificateValidityPeriodDays": 3650,
-        "encryptionAlgorithm": "ECDSA-P256",
-        "featureGates": {"ControlPlaneKubeletLocalMode": True, "NodeLocalCRISocket": False},
-    },
-    "initConfiguration": {
-        "nodeRegistration": {
-            "name": "{{ ds.meta_data.local_hostname }}",
-            "kubeletExtraArgs": [{"name": "cloud-provider", "value": "external"}, {"name": "node-labels", "value": ""}],
-            "imagePullSerial": False,
-            "taints": [],
-        },
-        "localAPIEndpoint": {"bindPort": 6443},
-        "timeouts": {"controlPlaneComponentHealthCheckSeconds": 240, "kubernetesAPICallSeconds": 60},
-    },
-    "joinConfiguration": {
-        "nodeRegistration": {
-            "name": "{{ ds.meta_data.local_hostname }}",
-            "kubeletExtraArgs": [{"name": "cloud-provider", "value": "external"}],
-            "taints": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"}],
-        },
-        "timeouts": {"tlsBootstrapSeconds": 300, "discoverySeconds": 3661},
-        "patches": {"directory": "/etc/kubernetes/patches"},
-    },
-    "files": [
-        {"path": "/etc/indented.conf", "content": "  starts indented\nand:\n  - goes\n\t- on\n\n", "owner": "root:root", "permissions": "0644"},
-        {"path": "/etc/token", "contentFrom": {"secret": {"name": "extra", "key": "token"}}, "permissions": "0600", "append": True},
-        {"path": "/etc/version", "content": "cp {{- /* no blanks */ -}} ={{ .controlPlane.version }}\n", "contentFormat": "Template"},
-        {"path": "/etc/packed", "content": "H4sIAAAA", "encoding": "gzip+base64"},
-    ],
-    "bootCommands": ['echo "boot: $HOME"'],
-    "preKubeadmCommands": ["hostname '{{ ds.meta_data.hostname }}'", "printf 'a\nb'"],
-    "postKubeadmCommands": ["touch /done"],
-    "users": [
-        {
-            "name": "capi",
-            "sudo": "ALL=(ALL) NOPASSWD:ALL",
-            "lockPassword": False,
-            "sshAuthorizedKeys": ["ssh-ed25519 AAAA me"],
-            "passwdFrom": {"secret": {"name": "extra", "key": "password"}},
-        }
-    ],
-    "ntp": {"enabled": True, "servers": ["ntp.example.com"]},
-    "diskSetup": {
-        "partitions": [
-            {"device": "/dev/vdb", "layout": True, "overwrite": False, "tableType": "gpt"},
-            {"device": "/dev/vdc", "diskLayout": [{"percentage": 60, "partitionType": "LinuxSwap"}, {"percentage": 40}]},
-        ],
-        "filesystems": [{"device": "/dev/vdb", "filesystem": "ext4", "label": "etcd_disk", "extraOpts": ["-E", "lazy_itable_init=1"]}],
-    },
-    "mounts": [["LABEL=etcd_disk", "/var/lib/etcddisk"]],
-    "verbosity": 5,
-}
-
-
-def stored(name: str) -> dict[str, bytes]:
-    folder = GOLDEN / "secrets"
-    return {"tls.crt": (folder / f"{name}.crt").read_bytes(), "tls.key": (folder / f"{name}.key").read_bytes()}
-
-
-def inputs(**more: dict[str, bytes]) -> SecretInputs:
-    found: dict[ObjectKey, dict[str, bytes]] = {ObjectKey("", "Secret", "default", f"demo-{name}"): stored(name) for name in ("ca", "etcd", "proxy", "sa")}
-    found |= {ObjectKey("", "Secret", "default", name): data for name, data in more.items()}
-    return SecretInputs(found, (), AT)
-
-
-EXTRA = {"token": b"s3cr3t", "password": b"$6$rounds=4096$salt$hash"}
-
-
-def request_of(version: str, spec: dict[str, Any] = SPEC) -> bootstrap_data.Request:
-    facts = ClusterFacts("demo", version, "10.0.0.1:6443", "cluster.local", "10.96.0.0/12", "192.168.0.0/16,fd00::/64")
-    return bootstrap_data.Request(CLUSTER, CONFIG, "uid-config", spec, facts, "v1.34.2")
-
-
-def worker_spec() -> dict[str, Any]:
-    return {key: value for key, value in SPEC.items() if key not in ("clusterConfiguration", "initConfiguration")}
-
-
-def computed(mode: str, version: str) -> Computed:
-    match mode:
-        case "init":
-            return bootstrap_data.init_data(request_of(version))
-        case "join-control-plane":
-            return bootstrap_data.join_data(request_of(version), control_plane=True)
-        case _:
-            return bootstrap_data.join_data(request_of(version, worker_spec()), control_plane=False)
+ROLES = {"init": Role.INIT, "join-control-plane": Role.JOIN_CONTROL_PLANE, "join-worker": Role.JOIN_WORKER}
 
 
 def value(mode: str, version: str) -> str:
-    found = computed(mode, version).render(inputs(extra=EXTRA))
+    found = data(ROLES[mode], worker_spec() if mode == "join-worker" else SPEC, version)
     assert found["format"] == b"cloud-config"
+    return found["value"].decode()
+
+
+def joined(spec: dict[str, Any], given: SecretInputs | None = None) -> str:
+    found = composition.data(request_of("v1.34.2", spec), Role.JOIN_WORKER).render(given or inputs())
     return bytes(found["value"]).decode()
-
-
-@pytest.mark.parametrize("version", ["v1.30.4", "v1.34.2"])
-@pytest.mark.parametrize("mode", ["init", "join-control-plane", "join-worker"])
-def test_golden(mode: str, version: str, request: pytest.FixtureRequest) -> None:
-    path = GOLDEN / f"{mode}-{version}.yaml"
-    rendered = value(mode, version)
-    if request.config.getoption("--regolden", default=False):
-        path.write_text(rendered)
-    assert rendered == path.read_text()
 
 
 def written(text: str) -> dict[str, Any]:
@@ -175,12 +74,12 @@ def test_cloud_config_parses_back_in_order() -> None:
     ]
     assert document["users"][0]["passwd"] == "$6$rounds=4096$salt$hash"
     assert document["users"][0]["lock_passwd"] is False
-    assert document["disk_setup"]["/dev/vdc"]["layout"] == [[60, "82"], 40]
+    assert document["disk_setup"]["/dev/vdc"]["layout"] == [[60, 82], 40]
     assert document["mounts"] == [["LABEL=etcd_disk", "/var/lib/etcddisk"]]
 
 
 def kubeadm_documents(mode: str, version: str) -> list[dict[str, Any]]:
-    path = cloud_config.INIT_PATH if mode == "init" else cloud_config.JOIN_PATH
+    path = cloud_config.LAYOUT.init_path if mode == "init" else cloud_config.LAYOUT.join_path
     return list(yaml.safe_load_all(file(written(value(mode, version)), path)["content"]))
 
 
@@ -222,8 +121,8 @@ def test_join_worker(version: str, api: str) -> None:
     assert [taint["key"] for taint in join["nodeRegistration"]["taints"]] == ["dedicated", "node.cluster.x-k8s.io/uninitialized"]
     discovery = join["discovery"]["bootstrapToken"]
     assert discovery["apiServerEndpoint"] == "10.0.0.1:6443"
-    assert discovery["caCertHashes"] == secrets.ca_hashes(inputs(), ObjectKey("", "Secret", "default", "demo-ca"))
-    assert discovery["token"] == secrets.token(inputs(), ObjectKey("", "Secret", "default", "demo-ca"), "uid-config")
+    assert discovery["caCertHashes"] == secrets.ca_hashes(inputs(), CA)
+    assert discovery["token"] == secrets.token(inputs(), CA, "uid-config")
     if api == "v1beta4":
         assert join["timeouts"] == {"tlsBootstrap": "5m0s", "discovery": "1h1m1s"}
     else:
@@ -260,73 +159,59 @@ def test_version_helpers() -> None:
     assert [needs_kubelet_local_mode_gate(v) for v in ("v1.30.9", "v1.31.0-alpha.1", "v1.35.4", "v1.36.0")] == [False, True, True, False]
 
 
-@pytest.mark.parametrize(
-    "template",
-    ["{{ .controlPlane.version | upper }}", "{{ if .controlPlane }}x{{ end }}", "{{ .cluster.name }}", "open {{ .controlPlane.version"],
-)
-def test_templates_beyond_a_lookup_are_refused(template: str) -> None:
-    with pytest.raises(InvalidError, match="/etc/x"):
-        files.rendered(template, "v1.34.2", "/etc/x")
-
-
-def test_template_needs_a_known_version_and_has_a_limit() -> None:
-    with pytest.raises(InvalidError, match="reports no version"):
+def test_template_says_its_file_and_has_a_limit() -> None:
+    with pytest.raises(InvalidError, match="/etc/x: its template cannot be rendered: the function upper is not known"):
+        files.rendered("{{ .controlPlane.version | upper }}", "v1.34.2", "/etc/x")
+    with pytest.raises(InvalidError, match="/etc/x: its template asks for the control plane's version"):
         files.rendered("{{ .controlPlane.version }}", "", "/etc/x")
     with pytest.raises(InvalidError, match="exceeds"):
         files.rendered("x" * (files.RENDERED_BYTES_MAX + 1), "v1.34.2", "/etc/x")
-    assert files.rendered("a  {{- .controlPlane.version -}}  b", "v1", "/x") == "av1b"
+    assert files.rendered("{{ if .controlPlane }}{{ .controlPlane.version }}{{ else }}none{{ end }}", "", "/x") == "none"
 
 
 def test_missing_secret_is_retried_and_missing_key_is_final() -> None:
-    data = bootstrap_data.init_data(request_of("v1.34.2"))
     with pytest.raises(RetryableError, match="default/extra does not exist"):
-        data.render(inputs())
+        data(Role.INIT, SPEC, given=inputs())
     with pytest.raises(InvalidError, match="no key 'password'"):
-        data.render(inputs(extra={"token": b"x"}))
+        data(Role.INIT, SPEC, given=inputs(extra={"token": b"x"}))
 
 
 def test_worker_that_asks_for_a_control_plane_is_refused() -> None:
-    spec = {"joinConfiguration": {"controlPlane": {}}}
     with pytest.raises(InvalidError, match="is a worker"):
-        bootstrap_data.join_data(request_of("v1.34.2", spec), control_plane=False).render(inputs())
+        joined({"joinConfiguration": {"controlPlane": {}}})
 
 
 def test_sensitive_values_come_from_the_live_object() -> None:
     observed = {"joinConfiguration": {"discovery": {"bootstrapToken": {"token": "hmac-sha256:00", "apiServerEndpoint": "user:1"}}}}
     real = {"joinConfiguration": {"discovery": {"bootstrapToken": {"token": "abcdef.0123456789abcdef", "apiServerEndpoint": "user:1"}}}}
-    data = bootstrap_data.join_data(request_of("v1.34.2", observed), control_plane=False)
-    assert CONFIG in data.secrets
-    given = inputs()
-    live = SecretInputs({**given.secrets, CONFIG: {"object": json.dumps({"spec": real}).encode()}}, (), AT)
-    text = bytes(data.render(live)["value"]).decode()
+    assert CONFIG in composition.data(request_of("v1.34.2", observed), Role.JOIN_WORKER).secrets
+    text = joined(observed, SecretInputs({**inputs().secrets, CONFIG: {"object": json.dumps({"spec": real}).encode()}}, (), AT))
     assert "abcdef.0123456789abcdef" in text
     assert "user:1" in text
 
 
 def test_discovery_file_gets_server_and_ca() -> None:
     spec = {"joinConfiguration": {"discovery": {"file": {"kubeConfigPath": "/etc/kubeconfig", "kubeConfig": {"user": {"exec": {"command": "aws"}}}}}}}
-    data = bootstrap_data.join_data(request_of("v1.34.2", spec), control_plane=False)
-    document = written(bytes(data.render(inputs())["value"]).decode())
+    document = written(joined(spec))
     kubeconfig = yaml.safe_load(file(document, "/etc/kubeconfig")["content"])
     cluster = kubeconfig["clusters"][0]["cluster"]
     assert cluster["server"] == "https://10.0.0.1:6443"
     assert base64.b64decode(cluster["certificate-authority-data"]) == stored("ca")["tls.crt"]
     assert kubeconfig["users"][0]["user"]["exec"]["interactiveMode"] == "Never"
-    (join,) = yaml.safe_load_all(file(document, cloud_config.JOIN_PATH)["content"])
+    (join,) = yaml.safe_load_all(file(document, cloud_config.LAYOUT.join_path)["content"])
     assert join["discovery"] == {"file": {"kubeConfigPath": "/etc/kubeconfig"}}
 
 
 def test_token_is_the_same_each_time_and_valid() -> None:
-    ca = ObjectKey("", "Secret", "default", "demo-ca")
-    first, again, other = (secrets.token(inputs(), ca, uid, counter) for uid, counter in (("a", 0), ("a", 0), ("a", 1)))
+    first, again, other = (secrets.token(inputs(), CA, uid, counter) for uid, counter in (("a", 0), ("a", 0), ("a", 1)))
     assert first == again != other
     identity, _, secret = first.partition(".")
     assert (len(identity), len(secret)) == (6, 16)
     assert set(identity + secret) <= set("abcdefghijklmnopqrstuvwxyz0123456789")
     body = secrets.token_body(CLUSTER, "a")
-    data = body["data"].render(inputs())
-    assert (data["token-id"].decode(), data["token-secret"].decode()) == (identity, secret)
-    assert data["expiration"] == b"2026-01-02T03:19:05Z"
+    made = body["data"].render(inputs())
+    assert (made["token-id"].decode(), made["token-secret"].decode()) == (identity, secret)
+    assert made["expiration"] == b"2026-01-02T03:19:05Z"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +219,7 @@ def test_token_is_the_same_each_time_and_valid() -> None:
     ["", "\n", "a", "a\n", "  a\n b\n", "\n\n  a\n", "tab\tin\n", "cr\r\nlf\r\n", "bell\x07", "# no comment\n---\nkey: |\n  x\n", "ünï😀\n", " \n x\n"],
 )
 def test_contents_survive(content: str) -> None:
-    document = written(cloud_config.render(cloud_config.UserData((cloud_config.WriteFile("/f", content),), "kubeadm join")).decode())
+    document = written(cloud_config.render(Host((HostFile("/f", content),), "kubeadm join")).decode())
     found = file(document, "/f")["content"]
     # a literal block ends in exactly one newline, as cloud-init's users are used to
     assert found == content or found == content.rstrip("\n") + "\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from fleetwake.amount import scaled
 from services.reconcilers.kinds.machine_deployment.planner import Bounds, Counts, Intent, plan, plan_paused, rolling_bounds
-from services.reconcilers.kinds.machine_set.amount import scaled
 
 UPSTREAM = json.loads((Path(__file__).parents[1] / "golden" / "upstream_passes.json").read_text())
 

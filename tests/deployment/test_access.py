@@ -10,6 +10,7 @@ from fleetwake.settings import Settings
 from schemas import crd
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS
+from services.reconcilers.bootstrap_data.authority import SECRET_NAME as CERTIFICATE_SECRET
 from services.watcher.app import lease_name
 from tests.deployment.manifests import of_kind, settings_env
 
@@ -70,9 +71,11 @@ def test_the_watcher_may_watch_every_kind_that_it_carries() -> None:
 
 
 def test_workers_watch_nothing_and_list_no_secret() -> None:
-    for service in ("reconcilers", "dev-infrastructure"):
+    for service in ("reconcilers", "remediation", "dev-infrastructure"):
         assert not _granted(service, "watch", "namespaced")
         assert ("", "secrets") not in _granted(service, "list")
+    assert ("", "secrets") not in {pair for verb in ("get", "create", "patch", "delete") for pair in _granted("remediation", verb)}
+    assert not _granted("remediation", "create") - {("", "events")}, "it makes nothing but Events of its own right"
     assert ("", "secrets") not in _granted("dev-infrastructure", "delete")
     assert ("", "secrets") not in _granted("dev-infrastructure", "create") | _granted("dev-infrastructure", "patch")
 
@@ -82,9 +85,9 @@ def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
     assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
     assert not _granted("prepare", "delete") and not _granted("prepare", "get")
-    assert {grant.names for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs} == {
-        (REDACTION_SECRET, SEALING_SECRET)
-    }
+    named = {(grant.service, grant.names) for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs}
+    assert {names for service, names in named if service != "reconcilers"} == {(REDACTION_SECRET, SEALING_SECRET)}
+    assert {names for service, names in named if service == "reconcilers"} == {(REDACTION_SECRET, SEALING_SECRET), (CERTIFICATE_SECRET,)}
 
 
 def test_what_providers_grant_is_aggregated() -> None:
@@ -92,7 +95,12 @@ def test_what_providers_grant_is_aggregated() -> None:
     manager, watcher = (
         {"matchLabels": {label: "true"}} for label in ("cluster.x-k8s.io/aggregate-to-manager", "fleetwake.cluster.x-k8s.io/aggregate-to-watcher")
     )
-    assert rules == {"fleetwake-reconcilers-providers": [manager], "fleetwake-watcher-providers": [watcher, manager]}
+    remediation = {"matchLabels": {"fleetwake.cluster.x-k8s.io/aggregate-to-remediation": "true"}}
+    assert rules == {
+        "fleetwake-reconcilers-providers": [manager],
+        "fleetwake-watcher-providers": [watcher, manager],
+        "fleetwake-remediation-providers": [remediation, manager],
+    }
 
 
 def test_the_page_of_permissions_is_what_the_roles_say() -> None:

@@ -111,8 +111,8 @@ def test_a_service_without_a_command_is_not_there_and_one_with_a_few_lines_is() 
         if "reconcilers" in identity[2]
     }
     assert {kind for kind, _, _ in gone} >= {"StatefulSet", "ServiceAccount", "ClusterRole", "PodDisruptionBudget", "NetworkPolicy"}
-    unmade = helm_template(settings={"services.remediation.replicas": "2"})
-    assert not [manifest.identity for manifest in unmade if "remediation" in manifest.identity[2]]
+    unmade = helm_template(settings={"services.admission.replicas": "2"})
+    assert not [manifest.identity for manifest in unmade if "admission" in manifest.identity[2]]
 
 
 def test_a_release_of_another_name_names_everything_after_itself() -> None:

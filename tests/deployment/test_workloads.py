@@ -11,7 +11,7 @@ import yaml
 
 from fleetwake.cli.main import app
 from fleetwake.rig.access import MANIFESTS
-from fleetwake.rig.services import DEV_INFRASTRUCTURE, RECONCILERS, WATCHER
+from fleetwake.rig.services import DEV_INFRASTRUCTURE, RECONCILERS, REMEDIATION, WATCHER
 from fleetwake.settings import ENV_PREFIX, Settings
 from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
@@ -20,7 +20,7 @@ from services.watcher.app import SHUTDOWN_FLUSH_SECONDS
 from tests.deployment.manifests import Workload, of_kind, settings_env, workloads
 
 ALL = workloads()
-SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "dev-infrastructure"))
+SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "remediation", "dev-infrastructure"))
 OURS = tuple(one for one in ALL if one.component not in ("kafka", "redis"))
 PRESENT = {"metadata.name": "fleetwake-x-0", "metadata.namespace": "fleetwake-system", "metadata.labels['apps.kubernetes.io/pod-index']": "0"}
 """What the downward API gives a pod."""
@@ -49,6 +49,7 @@ def test_there_are_the_services_that_exist() -> None:
     assert {(one.kind, one.component) for one in SERVICES} == {
         ("Deployment", "watcher"),
         ("StatefulSet", "reconcilers"),
+        ("StatefulSet", "remediation"),
         ("StatefulSet", "dev-infrastructure"),
     }
 
@@ -99,7 +100,7 @@ def test_every_container_has_a_command_of_ours_and_settings_that_are_settings(on
         assert not unknown
 
 
-@pytest.mark.parametrize(("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, DEV_INFRASTRUCTURE)])
+@pytest.mark.parametrize(("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, REMEDIATION, DEV_INFRASTRUCTURE)])
 def test_a_service_runs_the_command_that_the_rig_runs(component: str, command: str) -> None:
     one = next(one for one in SERVICES if one.component == component)
     assert one.pod["containers"][0]["args"] == [command]
@@ -181,7 +182,7 @@ def test_the_topics_are_those_of_the_code() -> None:
     assert found == wanted
 
 
-def test_users_of_kafka_may_do_what_the_table_says_and_only_the_watcher_writes_objects() -> None:
+def test_users_of_kafka_may_do_what_the_table_says_and_only_those_who_see_objects_write_them() -> None:
     table = {user: may for user, may in VALUES["kafka"]["access"].items() if user != "dev-infrastructure"}
     found: dict[str, Any] = {}
     for user in of_kind("KafkaUser"):
@@ -199,8 +200,8 @@ def test_users_of_kafka_may_do_what_the_table_says_and_only_the_watcher_writes_o
                 may.setdefault("topics", {})[name.removeprefix("capi.")] = acl["operations"]
         found[user["metadata"]["name"].removeprefix("fleetwake-")] = may
     assert found == table
-    for topic in ("objects", "objects.shared"):
-        assert {user for user, may in VALUES["kafka"]["access"].items() if "Write" in may["topics"].get(topic, ())} == {"watcher"}
+    for topic, writers in (("objects", {"watcher", "reconcilers"}), ("objects.shared", {"watcher"})):
+        assert {user for user, may in VALUES["kafka"]["access"].items() if "Write" in may["topics"].get(topic, ())} == writers
     assert set(table["topics"]["topics"]) == {spec.name.removeprefix("capi.") for spec in Topics().specs()}
 
 
@@ -208,7 +209,10 @@ def test_groups_are_those_that_the_services_join() -> None:
     access = VALUES["kafka"]["access"]
     provider = spec_of(Settings(dev_shard=0, dev_shards=1))
     assert [provider.group.startswith(f"capi-{group}") for group in access["dev-infrastructure"]["groups"]] == [True]
-    assert list(access["reconcilers"]["groups"]) == ["reconcilers"]
+    assert {service: list(access[service]["groups"]) for service in ("reconcilers", "remediation")} == {
+        "reconcilers": ["reconcilers"],
+        "remediation": ["remediation"],
+    }
 
 
 @pytest.mark.parametrize("one", SERVICES, ids=_id)
@@ -228,3 +232,23 @@ def test_nothing_goes_in_or_out_unless_a_policy_says_so() -> None:
     ports = {name: {port["port"] for rule in spec.get("egress", ()) for port in rule["ports"]} for name, spec in policies.items()}
     assert 6379 not in ports["fleetwake-watcher"] and 4318 not in ports["fleetwake-watcher"]
     assert ports["fleetwake-kafka"] == ports["fleetwake-redis"] == set()
+
+
+def test_hosts_reach_the_reconcilers_and_nobody_else() -> None:
+    """What they fetch is behind one port, which their Service and a policy open, and which the provider's emulated hosts may go to."""
+    (service,) = (one["spec"] for one in of_kind("Service") if one["metadata"]["name"] == "fleetwake-bootstrap-data")
+    (reconcilers,) = (one for one in SERVICES if one.component == "reconcilers")
+    assert service["selector"] == reconcilers.spec["selector"]["matchLabels"]
+    # a node's address in the audit trail would tell nothing
+    assert (service["type"], service["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    listening = {entry["name"]: entry["containerPort"] for entry in reconcilers.pod["containers"][0]["ports"]}
+    settings = Settings.from_env(_environment(reconcilers.pod["containers"][0]))
+    assert listening["bootstrap-data"] == settings.bootstrap_data_port and settings.bootstrap_data_url == ""
+    assert [(port["port"], port["targetPort"]) for port in service["ports"]] == [(listening["bootstrap-data"], "bootstrap-data")]
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
+    opened = policies["fleetwake-bootstrap-data"]
+    assert opened["podSelector"]["matchLabels"] == service["selector"] and opened["ingress"] == [{"ports": [{"protocol": "TCP", "port": "bootstrap-data"}]}]
+    (way,) = policies["fleetwake-dev-infrastructure-to-bootstrap-data"]["egress"]
+    assert way["to"] == [{"podSelector": {"matchLabels": service["selector"]}}]
+    for one in SERVICES:
+        assert (one.component == "reconcilers") is ("bootstrap-data" in {port["name"] for port in one.pod["containers"][0]["ports"]})

@@ -18,6 +18,7 @@ PATHS = {
     "MachineDeployment": "/apis/cluster.x-k8s.io/v1beta2/machinedeployments",
     "MachineSet": "/apis/cluster.x-k8s.io/v1beta2/machinesets",
     "Machine": "/apis/cluster.x-k8s.io/v1beta2/machines",
+    "MachineHealthCheck": "/apis/cluster.x-k8s.io/v1beta2/machinehealthchecks",
     "KubeadmControlPlane": "/apis/controlplane.cluster.x-k8s.io/v1beta2/kubeadmcontrolplanes",
     "KubeadmConfig": "/apis/bootstrap.cluster.x-k8s.io/v1beta2/kubeadmconfigs",
     "KubeadmConfigTemplate": "/apis/bootstrap.cluster.x-k8s.io/v1beta2/kubeadmconfigtemplates",

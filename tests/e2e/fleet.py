@@ -29,7 +29,7 @@ ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 PREPARING = f"{ACCOUNTS}prepare"
 """Who installs: its writes are no service's, and no run stands behind them."""
 NOT_COUNTED = frozenset({"leases", "events"})
-SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "dev_infrastructure-0")
+SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "dev_infrastructure-0")
 
 
 @dataclass
@@ -117,6 +117,13 @@ class Fleet:
         assert not found, "\n".join(found)
 
     # -- reading --------------------------------------------------------------------------------------------------------------------
+
+    def may(self, service: str, verb: str, resource: str) -> bool:
+        """Whether the API server's authorizer lets a service's account do something, in every namespace."""
+        attributes = {"verb": verb, "group": resource.partition(".")[2], "resource": resource.partition(".")[0]}
+        spec = {"user": f"{ACCOUNTS}{service}", "resourceAttributes": attributes}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        return bool(self.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"])
 
     def workload_kubeconfig(self, namespace: str, name: str, folder: Path) -> str:
         """Write the kubeconfig that the cluster's Secret holds to a file; returns its path."""

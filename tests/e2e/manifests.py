@@ -29,6 +29,13 @@ def cluster(name: str, namespace: str, *, control_planes: int = 1, workers: int 
     ]
 
 
+def health_check(name: str, cluster_name: str, namespace: str, checks: Document, **remediation: Any) -> Document:
+    """A MachineHealthCheck over the workers of a cluster."""
+    selector = {"matchLabels": {"cluster.x-k8s.io/deployment-name": f"{cluster_name}-workers"}}
+    spec = {"clusterName": cluster_name, "selector": selector, "checks": checks, **({"remediation": remediation} if remediation else {})}
+    return _document(CORE, "MachineHealthCheck", name, namespace, spec)
+
+
 def text(documents: list[Document]) -> str:
     """YAML of many documents, for ``kubectl apply -f -``."""
     return yaml.safe_dump_all(documents)

@@ -13,13 +13,15 @@ from fleetwake.rig.access_page import Grant, grants
 from tests.e2e import manifests
 from tests.e2e.api import Api
 from tests.e2e.fleet import ACCOUNTS, Fleet, left_of
+from tests.e2e.recorder import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
 AGENT = "fleetwake-"
 DECISION = "authorization.k8s.io/decision"
-RUNNING = ("watcher", "reconcilers", "dev-infrastructure", "prepare")
+RUNNING = ("watcher", "reconcilers", "remediation", "dev-infrastructure", "prepare")
 KUBECTL_LIMIT_S = 30
+REMEDIATED_LIMIT_S = 60.0
 
 Asked = tuple[str, str, str, str]
 """Service, API group, resource (with its subresource), verb."""
@@ -57,7 +59,7 @@ def _asked(service: str, event: dict[str, Any]) -> Iterable[Asked]:
 
 @pytest.fixture(scope="module")
 def life(fleet: Fleet) -> Fleet:
-    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, deleted."""
+    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, another remediated, deleted."""
     namespace, name = fleet.namespace("rights"), "humble"
     workers, plane = f"machinedeployment/{name}-workers", f"kubeadmcontrolplane/{name}-control-plane"
     fleet.apply(*manifests.cluster(name, namespace, workers=2))
@@ -69,9 +71,25 @@ def life(fleet: Fleet) -> Fleet:
     fleet.settle(namespace, name)
     fleet.kubectl("-n", namespace, "delete", "machine", "--selector", "!cluster.x-k8s.io/control-plane")
     fleet.settle(namespace, name)
+    _remediated(fleet, namespace, name)
     fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
     fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")
     return fleet
+
+
+def _remediated(fleet: Fleet, namespace: str, name: str) -> None:
+    """A MachineHealthCheck, and a worker that is to be remediated whatever its Node says."""
+    checks = {"unhealthyNodeConditions": [{"type": "Ready", "status": "False", "timeoutSeconds": 300}]}
+    fleet.apply(manifests.health_check("workers", name, namespace, checks))
+    before = {machine["metadata"]["uid"] for machine in fleet.recorder.world.all("Machine", namespace)}
+    fleet.kubectl("-n", namespace, "annotate", "machine", "--selector", "!cluster.x-k8s.io/control-plane", "cluster.x-k8s.io/remediate-machine=")
+
+    def awaited(world: World) -> list[str]:
+        left = before & {machine["metadata"]["uid"] for machine in world.all("Machine", namespace)}
+        return [] if len(left) == len(before) - 1 else [f"{len(left)} of {len(before)} Machines are still there"]
+
+    fleet.recorder.wait(awaited, REMEDIATED_LIMIT_S, "the marked Machine replaced")
+    fleet.settle(namespace, name)
 
 
 def test_no_request_of_our_accounts_was_refused(life: Fleet) -> None:
@@ -104,9 +122,10 @@ def test_every_right_was_used_or_is_known_to_be_rare(life: Fleet) -> None:
 
 def _holders(grant: Grant) -> tuple[str, ...]:
     """Who has the right: the service itself, or those that aggregate what it grants."""
-    return {"cluster.x-k8s.io/aggregate-to-manager": ("reconcilers",), "fleetwake.cluster.x-k8s.io/aggregate-to-watcher": ("watcher",)}.get(
-        grant.scope, (grant.service,)
-    )
+    return {
+        "cluster.x-k8s.io/aggregate-to-manager": ("reconcilers", "remediation"),
+        "fleetwake.cluster.x-k8s.io/aggregate-to-watcher": ("watcher",),
+    }.get(grant.scope, (grant.service,))
 
 
 REFUSED = {
@@ -134,6 +153,20 @@ REFUSED = {
         ("update", "leases.coordination.k8s.io/fleetwake-watcher"),
         ("list", "namespaces"),
     ],
+    "remediation": [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("watch", "machines.cluster.x-k8s.io"),
+        ("list", "clusters.cluster.x-k8s.io"),
+        ("create", "machines.cluster.x-k8s.io"),
+        ("patch", "machines.cluster.x-k8s.io"),
+        ("delete", "machines.cluster.x-k8s.io"),
+        ("patch", "clusters.cluster.x-k8s.io"),
+        ("patch", "clusters.cluster.x-k8s.io/status"),
+        ("patch", "machinesets.cluster.x-k8s.io/status"),
+        ("create", "machinehealthchecks.cluster.x-k8s.io"),
+        ("update", "leases.coordination.k8s.io/fleetwake-watcher"),
+    ],
     "dev-infrastructure": [
         ("list", "secrets"),
         ("create", "secrets"),
@@ -151,8 +184,7 @@ REFUSED = {
         ("list", "secrets"),
         ("get", "secrets/another"),
     ],
-    # accounts of services that do not exist yet
-    "remediation": [("get", "machines.cluster.x-k8s.io"), ("get", "secrets")],
+    # an account of a service that does not exist yet
     "autoscaler-bridge": [("update", "machinedeployments.cluster.x-k8s.io/scale"), ("get", "secrets")],
 }
 

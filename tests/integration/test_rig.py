@@ -403,15 +403,16 @@ def test_a_build_command_that_fails_shows_its_last_lines() -> None:
 def test_every_service_has_its_own_account_port_and_instance(tmp_path: Path) -> None:
     nowhere = Endpoints(kubeconfig="/k/kubeconfig", kubectl="", bootstrap_servers="127.0.0.1:1", redis_url="redis://127.0.0.1:2/0", audit_log="")
     services = {process.name: process for process in service_processes(nowhere, tmp_path, workers=2)}
-    assert services.keys() == {"watcher-0", "reconcilers-0", "reconcilers-1", "dev_infrastructure-0"}
-    assert [process.cmd[1] for process in services.values()] == ["watch", "reconcile", "reconcile", "dev-infrastructure"]
+    assert services.keys() == {"watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "dev_infrastructure-0"}
+    assert [process.cmd[1] for process in services.values()] == ["watch", "reconcile", "reconcile", "remediate", "dev-infrastructure"]
     assert {name: process.env["FLEETWAKE_KUBECONFIG"] for name, process in services.items()} == {
         "watcher-0": "/k/kubeconfig-watcher",
         "reconcilers-0": "/k/kubeconfig-reconcilers",
         "reconcilers-1": "/k/kubeconfig-reconcilers",
+        "remediation-0": "/k/kubeconfig-remediation",
         "dev_infrastructure-0": "/k/kubeconfig-dev-infrastructure",
     }
     assert all(process.env["FLEETWAKE_INSTANCE"] == name for name, process in services.items())
-    assert len({process.env["FLEETWAKE_WEB_PORT"] for process in services.values()}) == 4
-    assert len({process.env["FLEETWAKE_DATA_DIR"] for process in services.values()}) == 4
+    assert len({process.env["FLEETWAKE_WEB_PORT"] for process in services.values()}) == 5
+    assert len({process.env["FLEETWAKE_DATA_DIR"] for process in services.values()}) == 5
     assert len({process.env["FLEETWAKE_CONFIG_DIR"] for process in services.values()}) == 1

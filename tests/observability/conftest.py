@@ -23,7 +23,13 @@ from tests.observability.state_metrics import KubeStateMetrics, prepare_account
 
 SHORTENED = 360
 """Half an hour becomes 5 s: the same rules, their durations divided."""
-SERVICES = {"watcher-0": "watcher", "reconcilers-0": "reconcilers", "reconcilers-1": "reconcilers", "dev_infrastructure-0": "dev-infrastructure"}
+SERVICES = {
+    "watcher-0": "watcher",
+    "reconcilers-0": "reconcilers",
+    "reconcilers-1": "reconcilers",
+    "remediation-0": "remediation",
+    "dev_infrastructure-0": "dev-infrastructure",
+}
 ENDPOINT = "FLEETWAKE_OTLP_ENDPOINT"
 
 

@@ -70,7 +70,7 @@ def bootstrap(kind: str, *, version: str = "v1beta4", token: tuple[str, str] = T
     lines = ["## template: jinja", "#cloud-config", "", "write_files:"]
     for name, content in files.items():
         lines += [f"-   path: {name}", "    owner: root:root", "    permissions: '0640'", "    content: |", *(f"      {line}" for line in content)]
-    lines += ["runcmd:", f'  - "kubeadm {verb} --config {path} && echo success"']
+    lines += ["runcmd:", f'  - "kubeadm {verb} --config {path} && echo success > /run/cluster-api/bootstrap-success.complete"']
     return "\n".join(lines).encode()
 
 

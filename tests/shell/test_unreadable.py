@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleetwake.failing import telling
 from fleetwake.kind import Kind
+from fleetwake.pausing import OwnedStatus
 from fleetwake.plan import Apply, Plan
-from services.reconcilers.kinds.failing import telling
-from services.reconcilers.kinds.pausing import OwnedStatus
 from tests.shell.shell_world import GROUP, MANAGER, NAMESPACE, Json, Seen, ShellWorld, child_key, kind_of, parent_key, simulated
 
 API = f"{GROUP}/v1"

@@ -21,15 +21,17 @@ from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
 from fleetwake.shell.ports import NO_CAUSE, Cause, Deletion, Ports, Request
+from fleetwake.shell.recorded import RecordedWorkloads
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
-from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, ResourceDefinition, Settings, WriteOptions, admit_structure, definition_of_crd
+from fleetwake.sim.apiserver import WORKLOAD_KINDS, ApiServer, Key, ResourceDefinition, Settings, WriteOptions, admit_structure, definition_of_crd
 from fleetwake.sim.apiserver import Change as ApiChange
-from fleetwake.sim.bus import Group, Member, SimBus, SimBusPort, serve
+from fleetwake.sim.bus import Group, Member, Message, SimBus, SimBusPort, serve
 from fleetwake.sim.faults import Faults, Rates
 from fleetwake.sim.kube import SimKube, SimNetwork
 from fleetwake.sim.loop import SimClock, SimLoop, simulation
 from fleetwake.sim.workloads import SimWorkloadApi
+from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS as MODELS
 from schemas.crd import definition
 from schemas.keys import ClusterKey, ObjectKey
@@ -39,6 +41,7 @@ from schemas.topics import Topics
 from services.dev_infrastructure.kinds.state import LOCAL
 from services.dev_infrastructure.registry import KINDS as DEV_KINDS
 from services.reconcilers.registry import KINDS as RECONCILER_KINDS
+from services.remediation.registry import KINDS as REMEDIATION_KINDS
 from tests.simulation.claims import Claims
 from tests.simulation.provider import SimProvider
 from tests.simulation.watching import LATE_RECORDS_MAX, SimWatcher
@@ -158,12 +161,14 @@ class Node:
             topics=fleet.topics,
             partitions=PARTITIONS,
             owns_workloads=owns,
+            reads_workloads=self.service == "remediation",
             actions=fleet.provider.actions,
             locals={LOCAL: fleet.provider.states},
             seal_key=lambda: SEALING_KEY,
         )
         ports = Ports(self.kube, SimBusPort(fleet.bus, self.process), fleet.clock, SimKeys(), SimTracing())
-        self.worker = Worker(fleet.kinds[self.service], ports, self.connections or NoWorkloads(), options)
+        recorded = RecordedWorkloads(lambda: self.worker.cache, fleet.clock.now, PARTITIONS) if options.reads_workloads else NoWorkloads()
+        self.worker = Worker(fleet.kinds[self.service], ports, self.connections or recorded, options)
         if self.connections is not None:
             director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := self.worker.cache.get(key)) is not None else None)
             self.worker.listeners.append(director.changed)
@@ -180,20 +185,33 @@ class Node:
         uid = str(change.state["metadata"]["uid"])
         if change.after is None:
             self._removed.add(uid)
+            if self.service == "dev_infrastructure" and change.key.group == DevCluster.GROUP:
+                # it may have gone before it had its finalizer
+                self.process.spawn(self.fleet.provider.keep_only(self.fleet.infrastructure_uids()))
         elif uid in self._removed:
             self.fleet.violation(f"{self.name} took {change.key} for alive after it had seen its end")
 
     def start(self) -> None:
         """Join the group."""
         self.process.context.run(self.intake.start)
+        if self.service == "dev_infrastructure":
+            self.process.spawn(self.fleet.provider.keep_only(self.fleet.infrastructure_uids()))
         self.fleet.groups[self.service].join(self.member)
         self.process.spawn(self._check_drift())
+        if self.worker.sights is not None:
+            self.process.context.run(self.worker.sights.start)
+
+    def untold(self) -> list[ObjectKey]:
+        """What this worker holds although it is gone and no record has ever told of it: it came and went while no watcher looked."""
+        held = [entry.key for entry in self.worker.cache if entry.partition >= 0 and str(entry.key).encode() not in self.fleet.told]
+        return [key for key in held if not self.fleet.exists(key)]
 
     async def _check_drift(self) -> None:
         while True:
             await asyncio.sleep(self.fleet.setup.drift_seconds)
+            unseen = len(self.untold())
             found = await self.intake.drift_check()
-            self.fleet.drift += found
+            self.fleet.drift += max(found - unseen, 0)
             self.worker.cache.forget_graves()
 
     def kill(self) -> None:
@@ -254,9 +272,17 @@ class Fleet:
             admit_structure,
         )
         self.bus = SimBus(loop, self.faults)
+        self.told: set[bytes] = set()
+        """Keys of objects that some record has told of."""
+        self.bus.listeners.append(self._hear)
         self.network = SimNetwork(loop, self.faults)
         self.provider = SimProvider(self.clock, self._wake_provider)
-        self.kinds: Mapping[str, tuple[Kind[Any], ...]] = {"reconcilers": RECONCILER_KINDS, "dev_infrastructure": DEV_KINDS, **(setup.kinds or {})}
+        self.kinds: Mapping[str, tuple[Kind[Any], ...]] = {
+            "reconcilers": RECONCILER_KINDS,
+            "remediation": REMEDIATION_KINDS,
+            "dev_infrastructure": DEV_KINDS,
+            **(setup.kinds or {}),
+        }
         self.groups = {service: Group(self.bus, self.topics.objects, PARTITIONS) for service in self.kinds}
         self.nodes: dict[str, Node] = {}
         self.lives: list[Node] = []
@@ -270,6 +296,19 @@ class Fleet:
         self.api.on_change(self._note_node)
         self.claims = Claims(self.api)
         self.drift = 0
+
+    def _hear(self, message: Message) -> None:
+        if message.topic == self.topics.objects:
+            self.told.add(message.key or b"")
+
+    def exists(self, key: ObjectKey) -> bool:
+        """Whether the API server has an object."""
+        resource = self.api.by_kind[(key.group, key.kind)].resource
+        return self.api.store.get(Key(resource, key.namespace, key.name)) is not None
+
+    def infrastructure_uids(self) -> frozenset[str]:
+        """The uids of all DevClusters and DevMachines there are."""
+        return frozenset(str(item["metadata"]["uid"]) for item in (*self.objects("DevCluster"), *self.objects("DevMachine")))
 
     def violation(self, text: str) -> None:
         """Note what must not be."""
@@ -363,10 +402,10 @@ class Fleet:
             (rates.freeze_seconds, self._strike_freeze),
             (rates.move_seconds, self._strike_move),
             (rates.watcher_seconds, self.kill_watcher),
-            (rates.watcher_freeze_seconds, lambda: self.freeze_watcher(self.random.uniform(0, 10))),
+            (rates.watcher_freeze_seconds, self._strike_freeze_watcher),
             (rates.disconnect_seconds, self._strike_disconnect),
             (rates.jump_seconds, self._strike_jump),
-            (rates.compact_seconds, lambda: self.bus.compact(self.topics.objects)),
+            (rates.compact_seconds, self._strike_compact),
             (rates.mirror_seconds, self._strike_mirror),
         )
         for mean, strike in strikes:
@@ -379,6 +418,12 @@ class Fleet:
             if not self.faults.quiet:
                 self.faults.count(strike.__name__.strip("_"))
                 strike()
+
+    def _strike_freeze_watcher(self) -> None:
+        self.freeze_watcher(self.random.uniform(0, 10))
+
+    def _strike_compact(self) -> None:
+        self.bus.compact(self.topics.objects)
 
     def _any_node(self) -> Node:
         return self.nodes[self.random.choice(sorted(self.nodes))]

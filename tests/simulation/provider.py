@@ -48,6 +48,7 @@ class SimProvider:
             self.states[wanted.cluster] = ClusterState(wanted.uid, wanted.host or "127.0.0.1", port)
             key = ClusterKey.parse(wanted.cluster)
             self.workloads[key] = SimWorkload(key, wanted.uid, self._clock)
+        self.states[wanted.cluster] = replace(self.states[wanted.cluster], faults=wanted.faults)
         self._wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, ClusterKey.parse(wanted.cluster).namespace, wanted.name))
 
     async def remove_cluster(self, arguments: Mapping[str, Any]) -> None:
@@ -58,6 +59,13 @@ class SimProvider:
                 workload = self.workloads.pop(ClusterKey.parse(name), None)
                 if workload is not None:
                     workload.sever()
+
+    async def keep_only(self, uids: frozenset[str]) -> None:
+        """Forget clusters and hosts whose DevCluster or DevMachine is not among these: they went while nobody looked."""
+        for state in [state for state in self.states.values() if state.uid not in uids]:
+            await self.remove_cluster({"uid": state.uid})
+        for uid in [uid for state in self.states.values() for uid in state.machines if uid not in uids]:
+            await self.remove_machine({"uid": uid})
 
     async def ensure_machine(self, arguments: Mapping[str, Any]) -> None:
         """Bring a host to the stages asked for."""
@@ -72,7 +80,7 @@ class SimProvider:
                 self._reach(self.workloads[ClusterKey.parse(wanted.cluster)], stage, wanted)
                 done[stage] = self._clock.now()
         self.hosts[wanted.uid] = wanted
-        self.states[wanted.cluster] = replace(state, machines={**state.machines, wanted.uid: MachineState(mine.requested, done)})
+        self.states[wanted.cluster] = replace(state, machines={**state.machines, wanted.uid: MachineState(mine.requested, done, faults=wanted.faults)})
         self._wake(ObjectKey(DevMachine.GROUP, DevMachine.KIND, ClusterKey.parse(wanted.cluster).namespace, wanted.name))
 
     def _reach(self, workload: SimWorkload, stage: str, wanted: MachineArguments) -> None:

@@ -15,6 +15,7 @@ from fleetwake.stream.partition import partition_of
 from fleetwake.views.verification import LogFacts, Message, Verification
 from schemas.chain import key_id
 from schemas.keys import GroupKind, ObjectKey
+from schemas.sights import PRESENCE, ConnectionStatus, connection_key, connection_value, node_key, node_value
 from tests.simulation.fleet import PARTITIONS, SEALING_KEY, Fleet, Setup, run
 from tests.simulation.manifests import NEXT_VERSION, cluster
 
@@ -200,11 +201,12 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 def caches_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
     """Where a worker's cache is not what the API server has."""
-    records, found = oracle.last_records(), []
+    records, seen, found = oracle.last_records(), oracle.last_records(workloads=True), []
     for node in fleet.nodes.values():
         owned = {number for number, partition in node.worker.partitions.items() if partition.ready}
-        expected = {key: record for key, (partition, record) in records.items() if partition in owned}
-        held = {entry.key: entry for entry in node.worker.cache if entry.partition >= 0}
+        wanted = {**records, **seen} if node.worker.options.reads_workloads else records
+        expected = {key: record for key, (partition, record) in wanted.items() if partition in owned and key.group_kind != PRESENCE}
+        held = {entry.key: entry for entry in node.worker.cache if entry.partition >= 0 and entry.key.group_kind != PRESENCE}
         for key in sorted(set(expected) | set(held)):
             if key not in held:
                 found.append(f"{node.name} misses {key}")
@@ -213,6 +215,18 @@ def caches_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
             elif held[key].version != expected[key].version:
                 found.append(f"{node.name} holds {key} at {held[key].version}, the topic has {expected[key].version}")
     return found
+
+
+def sights_differ(fleet: Fleet, oracle: Oracle) -> list[str]:
+    """Where the records of workload clusters are not what these clusters are."""
+    told = {key: orjson.loads(record.value or b"{}") for key, (_, record) in oracle.last_records(workloads=True).items() if key.group_kind != PRESENCE}
+    true: dict[ObjectKey, Json] = {}
+    for key, workload in fleet.provider.workloads.items():
+        if workload.serving:
+            true[connection_key(key)] = connection_value(key, ConnectionStatus(connected=True))
+            for node in workload.server.list("nodes")["items"]:
+                true[node_key(key, node["metadata"]["name"])] = orjson.loads(orjson.dumps(node_value(node)))
+    return [f"what is seen of {key}: told {told.get(key)}, true {true.get(key)}" for key in sorted(set(told) | set(true)) if told.get(key) != true.get(key)]
 
 
 async def play(fleet: Fleet, scenario: Scenario) -> None:
@@ -233,9 +247,11 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
         _explain(fleet, oracle)
         return
     await asyncio.sleep(REST_SECONDS)
-    holes = "skipped" in fleet.faults.injected
+    # what came and went while no watcher looked is known to who made it alone
+    blind = [key for node in fleet.nodes.values() for key in node.untold()]
+    holes = "skipped" in fleet.faults.injected or bool(blind)
     if holes and caches_differ(fleet, oracle):
-        # no record comes behind the hole to show it: the next drift check of each worker must
+        # no record shows it: the next drift check of each worker must
         await asyncio.sleep(fleet.setup.drift_seconds)
         await fleet.until(f"{scenario.name} after the drift check", settled, CONVERGE_SECONDS)
         await asyncio.sleep(REST_SECONDS)
@@ -273,7 +289,7 @@ def _judge(fleet: Fleet, oracle: Oracle) -> None:
     oracle.finish()
     for broken in broken_seals(fleet):
         fleet.violation(broken)
-    for difference in caches_differ(fleet, oracle):
+    for difference in (*caches_differ(fleet, oracle), *sights_differ(fleet, oracle)):
         fleet.violation(difference)
 
 

@@ -1,30 +1,38 @@
-"""Bootstrap data, read as strictly as the tools on a real host would: cloud-config that runs kubeadm, and kubeadm's configuration documents.
+"""What kubeadm, or the kubelet alone, would do with the user data of a host.
 
 Nothing is executed. What the emulation needs comes out (join or init, taints, labels, token, ClusterConfiguration); what a real host would choke on is a
 ``BootstrapError``. No content of the data appears in a message but names of fields, files and versions: the data holds keys.
 
-Source: cloud-init 25 module reference; kubeadm 1.36 config API v1beta3, v1beta4 (fields per kind).
+Source: kubeadm 1.36 config API v1beta3, v1beta4 (fields per kind); Kubernetes 1.36 kubelet TLS bootstrapping; Cluster API v1.14 bootstrap contract (sentinel).
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleetwake import yaml_text
+from services.dev_infrastructure.emulation.user_data import BootstrapError, UserData, explain, mapping
 
 JsonDict = dict[str, Any]
 V1BETA3, V1BETA4 = "kubeadm.k8s.io/v1beta3", "kubeadm.k8s.io/v1beta4"
 API_PORT = 6443
 V1BETA4_SINCE = (1, 31)
+KUBELET = "kubelet.config.k8s.io/v1beta1"
 CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 CONTROL_PLANE_FILES = ("/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/ca.key")
+KUBELET_UNIT = "/etc/systemd/system/kubelet.service.d/20-fleetwake.conf"
 
+SENTINEL = "/run/cluster-api/bootstrap-success.complete"
+"""What a host writes once it has become a Node (C:\\run\\... on Windows): without it nobody would know."""
+
+_SENTINEL = re.compile(r"echo success ?> ?\S*bootstrap-success\.complete")
+_ENDS = re.compile(r"^\s*exit( /b)?( \d+)?\s*$")
 _KUBEADM = re.compile(r"\bkubeadm (init|join)\b.*?--config[ =](\S+)")
-_HEADER = "#cloud-config"
-_EXPRESSION = re.compile(r"\{\{\s*(?:ds\.meta_data|v1)\.(local_hostname|hostname|instance_id)\s*\}\}")
+_KUBELET = re.compile(r"\bsystemctl enable --now kubelet\b")
 _TOKEN = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})$")
 
 _SHARED = {
@@ -43,14 +51,6 @@ _NEWER = {
     "nodeRegistration": {"imagePullSerial"},
 }
 _FOREIGN = ("KubeletConfiguration", "KubeProxyConfiguration")
-
-
-class BootstrapError(Exception):
-    """Why a host would not become a Node. ``again``: it would try again by itself (a token or an API server may still come)."""
-
-    def __init__(self, message: str, *, again: bool = False) -> None:
-        super().__init__(message)
-        self.again = again
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,85 +72,46 @@ class BootstrapData:
         return bool((self.cluster_configuration.get("etcd") or {}).get("external"))
 
 
-def parse(secret: Mapping[str, bytes], node_name: str) -> BootstrapData:
-    """Read the data of a bootstrap Secret for the host ``node_name``.
+def parse(data: UserData) -> BootstrapData:
+    """What the host would become by its user data.
 
     Raises:
-        BootstrapError: a host could not use it.
+        BootstrapError: it would become nothing.
     """
-    if "value" not in secret:
-        raise BootstrapError("the bootstrap Secret has no key value")
-    kind = secret.get("format", b"cloud-config").decode("utf-8", "replace")
-    if kind != "cloud-config":
-        raise BootstrapError(f"bootstrap data of format {kind!r} cannot be emulated; use cloud-config")
-    try:
-        text = secret["value"].decode()
-    except UnicodeDecodeError:
-        raise BootstrapError("the bootstrap data is no UTF-8 text") from None
-    if _HEADER not in (line.strip() for line in text.split("\n", 2)[:2]):
-        raise BootstrapError(f"the bootstrap data does not begin with {_HEADER}")
-    config = _load(_EXPRESSION.sub(node_name, text), "the cloud-config")
-    files = _files(config)
-    verb, path = _command(config)
-    if path not in files:
-        raise BootstrapError(f"kubeadm {verb} reads {path}, which write_files does not write")
-    documents = [_document(one, path) for one in _load_all(files[path], path) if one is not None]
-    data = _init(documents, path) if verb == "init" else _join(documents, path)
-    if data.control_plane:
+    found = [match for line in data.commands for match in _KUBEADM.finditer(line)]
+    if not found and any(_KUBELET.search(line) for line in data.commands):
+        _reach_the_end(data.commands, _KUBELET)
+        return _kubelet(data)
+    if len(found) != 1:
+        raise BootstrapError(f"the commands must run kubeadm init or kubeadm join with --config once, they do {len(found)} times")
+    _reach_the_end(data.commands, _KUBEADM)
+    verb, path = found[0][1], found[0][2]
+    if path not in data.files:
+        raise BootstrapError(f"kubeadm {verb} reads {path}, which nothing writes")
+    documents = [_document(one, path) for one in _load_all(data.text(path), path) if one is not None]
+    made = _init(documents, path) if verb == "init" else _join(documents, path)
+    if made.control_plane:
         for needed in CONTROL_PLANE_FILES:
-            if not files.get(needed, "").strip():
-                raise BootstrapError(f"a control plane host needs {needed}, which write_files does not write")
-    return data
+            if not data.files.get(needed, b"").strip():
+                raise BootstrapError(f"a control plane host needs {needed}, which nothing writes")
+    return made
 
 
-def _load(text: str, what: str) -> JsonDict:
-    try:
-        found = yaml_text.load(text)
-    except yaml_text.YAMLError as error:
-        raise BootstrapError(_explain(error, what)) from None
-    if not isinstance(found, dict):
-        raise BootstrapError(f"{what} is no mapping")
-    return found
+def _reach_the_end(commands: tuple[str, ...], makes_a_node: re.Pattern[str]) -> None:
+    """Raises: BootstrapError where the commands end before the one that makes a Node, or none from there on says that it did."""
+    place = next(index for index, line in enumerate(commands) if makes_a_node.search(line))
+    ended = next((index for index, line in enumerate(commands[:place]) if _ENDS.match(line)), None)
+    if ended is not None:
+        raise BootstrapError(f"command {ended + 1} of {len(commands)} ends the host's script before it becomes a Node: {SENTINEL} was not written")
+    if not any(_SENTINEL.search(line) for line in commands[place:]):
+        raise BootstrapError(f"no command writes {SENTINEL}: whether the host became a Node would not be known")
 
 
 def _load_all(text: str, what: str) -> list[Any]:
     try:
         return yaml_text.load_all(text)
     except yaml_text.YAMLError as error:
-        raise BootstrapError(_explain(error, what)) from None
-
-
-def _explain(error: yaml_text.YAMLError, what: str) -> str:
-    """The place of a YAML error without its excerpt, which may show a key."""
-    mark = getattr(error, "problem_mark", None)
-    return f"{what} is no YAML: {getattr(error, 'problem', 'malformed')}" + (f" (line {mark.line + 1})" if mark is not None else "")
-
-
-def _files(config: JsonDict) -> dict[str, str]:
-    written = config.get("write_files", [])
-    if not isinstance(written, list):
-        raise BootstrapError("write_files is no list")
-    files: dict[str, str] = {}
-    for one in written:
-        if not isinstance(one, dict) or not isinstance(one.get("path"), str):
-            raise BootstrapError("write_files has an entry without a path")
-        if "permissions" in one and not re.fullmatch(r"[0-7]{3,4}", str(one["permissions"])):
-            raise BootstrapError(f"write_files: permissions of {one['path']} are no octal number")
-        content = one.get("content", "")
-        if not isinstance(content, str):
-            raise BootstrapError(f"write_files: content of {one['path']} is no text")
-        files[one["path"]] = files.get(one["path"], "") + content if one.get("append") else content
-    return files
-
-
-def _command(config: JsonDict) -> tuple[str, str]:
-    """The verb and the configuration file of the one kubeadm command."""
-    run = config.get("runcmd", [])
-    lines = [" ".join(str(part) for part in one) if isinstance(one, list) else str(one) for one in run] if isinstance(run, list) else []
-    found = [match for line in lines for match in _KUBEADM.finditer(line)]
-    if len(found) != 1:
-        raise BootstrapError(f"runcmd must run kubeadm init or kubeadm join with --config once, it does {len(found)} times")
-    return found[0][1], found[0][2]
+        raise BootstrapError(explain(error, what)) from None
 
 
 def _document(document: Any, path: str) -> JsonDict:
@@ -215,7 +176,7 @@ def stored_configuration(text: str, version: str) -> JsonDict:
     Raises:
         BootstrapError: it cannot: the API is too new for it, or the cluster too old.
     """
-    document = _load(text, "kubeadm-config")
+    document = mapping(text, "kubeadm-config")
     api, kubeadm, cluster = str(document.get("apiVersion")), _minor(version), _minor(str(document.get("kubernetesVersion")))
     if api not in (V1BETA3, V1BETA4) or (api == V1BETA4 and () < kubeadm < V1BETA4_SINCE):
         raise BootstrapError(f"kubeadm join: kubeadm {version} cannot read a ClusterConfiguration of {api}", again=True)
@@ -238,14 +199,18 @@ def _registration(document: JsonDict, path: str, *, control_plane: bool) -> tupl
         taints = [CONTROL_PLANE_TAINT] if control_plane else []
     if not isinstance(taints, list) or any(not isinstance(one, dict) or not one.get("key") or not one.get("effect") for one in taints):
         raise BootstrapError(f"{path}: nodeRegistration.taints need key and effect each")
+    labels = _labels(_arguments(wanted.get("kubeletExtraArgs"), document["apiVersion"], path).get("node-labels", ""), path)
+    return tuple({name: str(value) for name, value in one.items() if value is not None} for one in taints), labels
+
+
+def _labels(text: str, path: str) -> dict[str, str]:
     labels: dict[str, str] = {}
-    text = _arguments(wanted.get("kubeletExtraArgs"), document["apiVersion"], path).get("node-labels", "")
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise BootstrapError(f"{path}: node-labels has an entry without =")
         labels[key.strip()] = value.strip()
-    return tuple({name: str(value) for name, value in one.items() if value is not None} for one in taints), labels
+    return labels
 
 
 def _arguments(wanted: Any, version: str, path: str) -> dict[str, str]:
@@ -257,3 +222,35 @@ def _arguments(wanted: Any, version: str, path: str) -> dict[str, str]:
     if version == V1BETA4 and isinstance(wanted, list) and all(isinstance(one, dict) and "name" in one for one in wanted):
         return {str(one["name"]): str(one.get("value", "")) for one in wanted}
     raise BootstrapError(f"{path}: kubeletExtraArgs has not the form of {version}")
+
+
+# ---- the kubelet alone ----------------------------------------------------------------------------------------------------------------------
+
+
+def _kubelet(data: UserData) -> BootstrapData:
+    """A worker by TLS bootstrap: the unit's arguments lead to the kubelet's configuration and to the kubeconfig with the token."""
+    arguments: dict[str, str] = {}
+    for line in data.text(KUBELET_UNIT).splitlines():
+        if line.startswith("ExecStart=/"):
+            pairs = (word.partition("=") for word in shlex.split(line.replace("%%", "%"))[1:])
+            arguments = {name.removeprefix("--"): value for name, _, value in pairs}
+    config = _single(data, arguments.get("config", ""))
+    if config.get("apiVersion") != KUBELET or config.get("kind") != "KubeletConfiguration":
+        raise BootstrapError(f"the kubelet's configuration must be a KubeletConfiguration of {KUBELET}")
+    kubeconfig = _single(data, arguments.get("bootstrap-kubeconfig", ""))
+    try:
+        token, authority = kubeconfig["users"][0]["user"]["token"], kubeconfig["clusters"][0]["cluster"]["certificate-authority"]
+    except (KeyError, IndexError, TypeError):
+        raise BootstrapError("the kubelet's bootstrap kubeconfig lacks a token or a certificate authority") from None
+    match = _TOKEN.match(str(token))
+    if match is None or not data.files.get(authority, b"").strip():
+        raise BootstrapError("the kubelet's bootstrap kubeconfig has no token of the form id.secret, or names an authority that nothing writes")
+    taints = tuple({name: str(value) for name, value in one.items()} for one in config.get("registerWithTaints") or ())
+    return BootstrapData(True, False, KUBELET, taints, _labels(arguments.get("node-labels", ""), KUBELET_UNIT), (match[1], match[2]))
+
+
+def _single(data: UserData, path: str) -> JsonDict:
+    documents = _load_all(data.text(path), path)
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise BootstrapError(f"{path} must hold one document")
+    return documents[0]

@@ -10,17 +10,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from fleetwake.errors import NotFoundError
 from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
 from fleetwake.sim.apiserver import ApiStatusError, WriteOptions
 from fleetwake.sim.apiserver.store import Key
 from fleetwake.sim.etcd import EmulatedMember, EtcdRefusal
-from services.dev_infrastructure.emulation import bootstrap_data, kubelet, objects
-from services.dev_infrastructure.emulation.bootstrap_data import BootstrapData, BootstrapError
+from services.dev_infrastructure.emulation import bootstrap_data, fetched, kubelet, objects, user_data
+from services.dev_infrastructure.emulation.bootstrap_data import BootstrapData
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
+from services.dev_infrastructure.emulation.user_data import BootstrapError
 from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, NODE, MachineArguments
 
 SecretReader = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
 """Reads a Secret of the management API live, by namespace and name. Raises: FleetwakeError."""
+Fetcher = Callable[[fetched.Order], Awaitable[bytes]]
+"""Fetches, as a host, what its user data orders. Raises: BootstrapError when refused, UnavailableError when nobody answers."""
 AS_KUBEADM = WriteOptions(field_manager="kubeadm")
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "10.96.0.1")
 
@@ -28,8 +32,8 @@ SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "
 class Bootstrapper:
     """Carries out stages."""
 
-    def __init__(self, secret: SecretReader, now: Callable[[], datetime]) -> None:
-        self._secret, self._now = secret, now
+    def __init__(self, secret: SecretReader, fetch: Fetcher, now: Callable[[], datetime]) -> None:
+        self._secret, self._fetch, self._now = secret, fetch, now
 
     async def reach(self, cluster: EmulatedCluster, host: Host, stage: str, wanted: MachineArguments) -> None:
         """Bring a host to a stage and note when it got there.
@@ -52,7 +56,7 @@ class Bootstrapper:
     async def _node(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
         if not wanted.secret:
             raise BootstrapError("the Machine names no bootstrap Secret")
-        data = bootstrap_data.parse(await self._secret(cluster.key.namespace, wanted.secret), host.name)
+        data = await self._data(cluster, host, wanted)
         if data.control_plane != host.control_plane:
             kinds = ("a control plane host", "a worker")
             raise BootstrapError(f"the bootstrap data is that of {kinds[not data.control_plane]}, the Machine is {kinds[not host.control_plane]}")
@@ -73,6 +77,7 @@ class Bootstrapper:
             control_plane=host.control_plane,
             labels=data.labels,
             taints=data.taints,
+            windows=wanted.windows,
         )
         made = objects.node(facts, self._now())
         found = cluster.server.store.get(Key("nodes", "", host.name))
@@ -80,6 +85,23 @@ class Bootstrapper:
             kubelet.delete(cluster.server, "nodes", "", host.name)
         if found is None or found.obj.get("spec", {}).get("providerID") != wanted.provider_id:
             cluster.server.create("nodes", made, options=WriteOptions(field_manager="kubelet"))
+        host.fetched = b""
+
+    async def _data(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> BootstrapData:
+        """What the host's user data makes of it. A host that ran before needs none: its own disk would tell."""
+        try:
+            found = user_data.read(await self._secret(cluster.key.namespace, wanted.secret), host.name, windows=wanted.windows)
+        except NotFoundError:
+            if wanted.again:
+                return BootstrapData(True, wanted.control_plane, "")
+            raise
+        if found.fetch and not wanted.again:
+            # a token opens the data once: what came of it is kept over further tries
+            host.fetched = host.fetched or await self._fetch(fetched.order(found))
+            found = fetched.applied(found, host.fetched, host.name)
+        elif found.fetch:
+            return BootstrapData(True, wanted.control_plane, "")
+        return bootstrap_data.parse(found)
 
     def _may_init(self, cluster: EmulatedCluster, data: BootstrapData, *, again: bool) -> None:
         if cluster.initialized and cluster.etcd.members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import socket
 import ssl
@@ -39,10 +40,23 @@ NODE_MONITOR_SECONDS = 40.0
 
 
 @dataclass
+class Afflictions:
+    """What the cluster and its hosts (by uid) suffer right now: hosts whose API server is ``down``, hosts that are ``lost`` to the network, a network that is
+    ``cut``, answers that come so much later.
+    """
+
+    down: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    cut: bool = False
+    slow_seconds: float = 0.0
+
+
+@dataclass
 class Host:
     """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's.
 
-    ``components``: the version of its static pods, where kubeadm was told another than its own; ``api_port``: where its API server listens.
+    ``components``: the version of its static pods, where kubeadm was told another than its own; ``api_port``: where its API server listens;
+    ``fetched``: what it fetched once and needs until it is a Node.
     """
 
     uid: str
@@ -61,6 +75,7 @@ class Host:
     serving: KeyPair | None = None
     components: str = ""
     api_port: int = API_PORT
+    fetched: bytes = field(default=b"", repr=False)
 
     def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
         """Note why the bootstrap went no further ("": it did)."""
@@ -90,6 +105,7 @@ class EmulatedCluster:
         self.listener: Listener | None = None
         self.worth_a_try: Callable[[], None] = lambda: None
         self.keep: Callable[[], None] = lambda: None
+        self.afflictions = Afflictions()
         self._now, self._dirty = now, dirty
         self._etcd_context: ssl.SSLContext | None = None
         self._endpoints: dict[int, etcd.EtcdEndpoint] = {}
@@ -128,12 +144,13 @@ class EmulatedCluster:
 
     def runs(self, node: str) -> bool:
         """Whether the host of a Node runs."""
-        return any(host.name == node and NODE in host.done for host in self.hosts.values())
+        return any(host.name == node and NODE in host.done and host.uid not in self.afflictions.lost for host in self.hosts.values())
 
     @property
     def api_servers(self) -> list[Host]:
         """The hosts whose API server answers, the newest last."""
-        return sorted((host for host in self.hosts.values() if API_SERVER in host.done), key=lambda host: host.done[API_SERVER])
+        up = (host for host in self.hosts.values() if API_SERVER in host.done and host.uid not in self.afflictions.down)
+        return sorted(up, key=lambda host: host.done[API_SERVER])
 
     def state(self) -> ClusterState:
         """The cluster as decisions see it."""
@@ -165,6 +182,8 @@ class EmulatedCluster:
     @web.middleware
     async def _kept_first(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
         """A write that a client was told of must outlive a kill, as etcd's do: a lost bootstrap token would leave a host waiting for ever."""
+        if self.afflictions.slow_seconds:
+            await asyncio.sleep(self.afflictions.slow_seconds)
         response = await handler(request)
         if request.method in WRITES:
             self.keep()
@@ -175,7 +194,7 @@ class EmulatedCluster:
         if self.listener is None:
             return
         agreeing = self.external_etcd or not self.etcd.members or self.etcd.has_quorum
-        servers = self.api_servers if agreeing else []
+        servers = self.api_servers if agreeing and not self.afflictions.cut else []
         newest = servers[-1] if servers else None
         if newest is not None and newest.serving is not None:
             await self.listener.serve(newest.ca_pem, newest.serving)
@@ -232,7 +251,7 @@ class EmulatedCluster:
         if API_SERVER in host.done:
             await self.serve()
         if NODE in host.done:
-            self._miss(host.name)
+            self.miss(host.name)
 
     def _lose(self, member_id: int) -> None:
         """What becomes of a member whose host is gone: etcd keeps it in its list, unless nothing is left of etcd."""
@@ -242,10 +261,11 @@ class EmulatedCluster:
         for left in tuple(self.etcd.members):
             self.etcd.forget(left)
 
-    def _miss(self, node: str) -> None:
-        self._timers.add(asyncio.get_running_loop().call_later(NODE_MONITOR_SECONDS, self._silent, node))
+    def miss(self, node: str) -> None:
+        """Wait whether the kubelet of a Node that is not heard of any more reports again."""
+        self._timers.add(asyncio.get_running_loop().call_later(NODE_MONITOR_SECONDS, self.tell_silent, node))
 
-    def _silent(self, name: str) -> None:
+    def tell_silent(self, name: str) -> None:
         """Tell what the node controller tells when a kubelet has been silent for long."""
         self._timers = {handle for handle in self._timers if handle.when() > asyncio.get_running_loop().time()}
         found = self.server.store.tables.get("nodes", {}).get("", {}).get(name)
@@ -312,7 +332,7 @@ class EmulatedCluster:
         cluster.server, cluster.kubelet = cluster._fresh(orjson.dumps(header) + (b"\n" + rest if rest else b""))
         for node in cluster.server.store.tables.get("nodes", {}).get("", {}):
             if not cluster.runs(node):
-                cluster._miss(node)
+                cluster.miss(node)
         return cluster
 
 
@@ -342,6 +362,7 @@ def _host_json(host: Host) -> JsonDict:
         "serving": _pair_json(host.serving),
         "components": host.components,
         "apiPort": host.api_port,
+        "fetched": base64.b64encode(host.fetched).decode(),
     }
 
 
@@ -363,4 +384,5 @@ def _host(value: JsonDict) -> Host:
         _pair(value["serving"]),
         value.get("components", ""),
         value.get("apiPort", API_PORT),
+        base64.b64decode(value.get("fetched", "")),
     )

@@ -20,11 +20,13 @@ from fleetwake.kind import Change
 from fleetwake.sim.apiserver import ApiStatusError
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
 from schemas.keys import ClusterKey, ObjectKey
-from services.dev_infrastructure.emulation.bootstrap_data import BootstrapError
-from services.dev_infrastructure.emulation.bootstrapping import Bootstrapper, SecretReader
+from services.dev_infrastructure.emulation import fetching
+from services.dev_infrastructure.emulation.bootstrapping import Bootstrapper, Fetcher, SecretReader
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
+from services.dev_infrastructure.emulation.faults import Inflicted, refuse
 from services.dev_infrastructure.emulation.objects import DEFAULT_VERSION
 from services.dev_infrastructure.emulation.ports import PortPool
+from services.dev_infrastructure.emulation.user_data import BootstrapError
 from services.dev_infrastructure.kinds.state import API_SERVER, ClusterArguments, ClusterState, MachineArguments
 
 log = logging.getLogger(__name__)
@@ -34,13 +36,17 @@ MODE_PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the emulation needs: ports of the address it listens on, Secrets of the management API, a clock, whom to wake, where to keep (None: nowhere)."""
+    """What the emulation needs: ports of the address it listens on, Secrets of the management API, a clock, whom to wake, where to keep (None: nowhere).
+
+    ``fetch`` fetches bootstrap data as a host does.
+    """
 
     ports: PortPool
     secret: SecretReader
     now: Callable[[], datetime]
     wake: Callable[[ObjectKey], None]
     folder: Path | None = None
+    fetch: Fetcher = fetching.fetch
 
 
 class Emulator:
@@ -48,7 +54,8 @@ class Emulator:
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
-        self._bootstrapper = Bootstrapper(outside.secret, outside.now)
+        self._faults = Inflicted(outside.now)
+        self._bootstrapper = Bootstrapper(outside.secret, outside.fetch, outside.now)
         self.clusters: dict[str, EmulatedCluster] = {}
         self.states: dict[str, ClusterState] = {}
         self._saves: dict[str, asyncio.TimerHandle] = {}
@@ -128,8 +135,9 @@ class Emulator:
         if cluster.failure:
             # no wake: the run that asked is repeated after its backoff, and then tells
             raise UnavailableError(cluster.failure, operation=f"reserve an endpoint for {cluster.key}")
+        await self._faults.on_cluster(cluster, wanted.faults)
+        self._publish(cluster)
         self._outside.wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, cluster.key.namespace, cluster.dev_cluster))
-        await cluster.serve()
 
     async def ensure_machine(self, arguments: Mapping[str, Any]) -> None:
         """Request a host, and bring it to the stages wanted."""
@@ -143,15 +151,17 @@ class Emulator:
             try:
                 for stage in wanted.stages:
                     if stage not in host.done:
+                        refuse(host, stage, wanted.faults)
                         await self._bootstrapper.reach(cluster, host, stage, wanted)
                 host.fail("", "")
             except BootstrapError as error:
                 host.fail(str(error), wanted.data, waits=error.again)
                 log.warning("DevMachine %s/%s: %s", cluster.key.namespace, wanted.name, error)
-            except (ApiStatusError, NotFoundError, ValueError) as error:
+            except (ApiStatusError, NotFoundError, UnavailableError, ValueError) as error:
                 host.fail(str(error), wanted.data, at=self._outside.now())
                 log.warning("DevMachine %s/%s: %s", cluster.key.namespace, wanted.name, error)
             finally:
+                await self._faults.on_host(cluster, host, wanted.faults)
                 self._publish(cluster)
                 self._save(cluster)
                 self._outside.wake(self._machine_key(cluster, host))
@@ -174,6 +184,7 @@ class Emulator:
         uid = str(arguments["uid"])
         for cluster in [one for one in self.clusters.values() if uid in one.hosts]:
             async with cluster.lock:
+                self._faults.forget(cluster, uid)
                 await cluster.remove_host(uid)
             self._publish(cluster)
             self._save(cluster)
@@ -188,6 +199,7 @@ class Emulator:
         key = str(cluster.key)
         self.clusters.pop(key, None)
         self.states.pop(key, None)
+        self._faults.drop(cluster)
         handle = self._saves.pop(key, None)
         if handle is not None:
             handle.cancel()
@@ -234,7 +246,7 @@ class Emulator:
     # ---- keeping ----------------------------------------------------------------------------------------------------------------------
     def _publish(self, cluster: EmulatedCluster) -> None:
         if self.clusters.get(str(cluster.key)) is cluster:
-            self.states[str(cluster.key)] = cluster.state()
+            self.states[str(cluster.key)] = self._faults.shown(cluster)
 
     def _dirty(self, cluster: EmulatedCluster) -> None:
         key = str(cluster.key)

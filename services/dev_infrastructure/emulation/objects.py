@@ -19,6 +19,7 @@ SYSTEM = "kube-system"
 NAMESPACES = ("default", SYSTEM, "kube-public", "kube-node-lease")
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 CONTROL_PLANE_LABELS = {"node-role.kubernetes.io/control-plane": "", "node.kubernetes.io/exclude-from-external-load-balancers": ""}
+WINDOWS_BUILD = "node.kubernetes.io/windows-build"
 UNREACHABLE_TAINT = "node.kubernetes.io/unreachable"
 IMAGES = "registry.k8s.io"
 COREDNS_TAGS = (((1, 33), "v1.12.4"), ((0, 0), "v1.11.3"))
@@ -61,6 +62,7 @@ class NodeFacts:
     control_plane: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[JsonDict, ...] = ()
+    windows: bool = False
 
 
 def timestamp(at: datetime) -> str:
@@ -87,8 +89,10 @@ def kubernetes_service() -> JsonDict:
 
 def node(facts: NodeFacts, at: datetime) -> JsonDict:
     """A Node that is Ready, with the kubelet's own labels."""
-    labels = {"kubernetes.io/hostname": facts.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    labels = {"kubernetes.io/hostname": facts.name, "kubernetes.io/os": _system(facts), "kubernetes.io/arch": "amd64"}
     labels |= {f"beta.{key}": labels[key] for key in ("kubernetes.io/os", "kubernetes.io/arch")}
+    if facts.windows:
+        labels[WINDOWS_BUILD] = "10.0.20348"
     if facts.zone:
         labels["topology.kubernetes.io/zone"] = facts.zone
     if facts.control_plane:
@@ -105,6 +109,10 @@ def node(facts: NodeFacts, at: datetime) -> JsonDict:
     }
 
 
+def _system(facts: NodeFacts) -> str:
+    return "windows" if facts.windows else "linux"
+
+
 def _node_status(facts: NodeFacts, at: datetime) -> JsonDict:
     digest = hashlib.sha256(facts.uid.encode()).hexdigest()
     resources = {"cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi"}
@@ -118,19 +126,19 @@ def _node_status(facts: NodeFacts, at: datetime) -> JsonDict:
             "machineID": digest[:32],
             "systemUUID": f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}",
             "bootID": f"{digest[32:40]}-{digest[40:44]}-{digest[44:48]}-{digest[48:52]}-{digest[52:64]}",
-            "kernelVersion": "6.12.0",
+            "kernelVersion": "10.0.20348.3932" if facts.windows else "6.12.0",
             "osImage": "fleetwake emulated host",
             "containerRuntimeVersion": "containerd://2.1.0",
             "kubeletVersion": facts.version,
             "kubeProxyVersion": "",
-            "operatingSystem": "linux",
+            "operatingSystem": _system(facts),
             "architecture": "amd64",
         },
     }
 
 
-def node_conditions(at: datetime, *, lost: bool = False) -> list[JsonDict]:
-    """The conditions of a Node whose kubelet reports, or (``lost``) has stopped to."""
+def node_conditions(at: datetime, *, lost: bool = False, ready: str = "") -> list[JsonDict]:
+    """The conditions of a Node whose kubelet reports, or (``lost``) has stopped to; ``ready``: why it reports that it is not."""
     reports = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -141,6 +149,8 @@ def node_conditions(at: datetime, *, lost: bool = False) -> list[JsonDict]:
     conditions = []
     for type_, status, reason, message in reports:
         told = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.") if lost else (status, reason, message)
+        if ready and type_ == "Ready":
+            told = ("False", "KubeletNotReady", ready)
         conditions.append({"type": type_, "status": told[0], "reason": told[1], "message": told[2], "lastHeartbeatTime": now, "lastTransitionTime": now})
     return conditions
 

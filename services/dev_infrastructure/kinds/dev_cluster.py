@@ -17,6 +17,7 @@ from fleetwake.plan import Local, Plan, Step
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from services.dev_infrastructure.kinds.faults import faults
 from services.dev_infrastructure.kinds.state import LOCAL, ClusterArguments, ClusterState
 from services.dev_infrastructure.kinds.told import PAUSED, READY, paused_condition, paused_plan
 
@@ -60,7 +61,7 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()
     if found.spec.backend.in_memory is None:
         return _told(observed, "only the inMemory backend is available here: set spec.backend.inMemory")
-    if observed.state is None:
+    if observed.state is None or observed.state.faults != faults(found.metadata.annotations):
         return Plan((ensure_cluster(found, cluster),))
     if observed.state.failure:
         told = _told(observed, observed.state.failure)
@@ -73,6 +74,7 @@ def ensure_cluster(found: DevCluster, cluster: Cluster) -> Local:
     endpoint = found.spec.control_plane_endpoint
     key = str(ClusterKey(cluster.namespace, cluster.name))
     arguments = ClusterArguments(cluster=key, name=found.name, uid=found.metadata.uid, host=endpoint.host or "", port=endpoint.port or 0)
+    arguments = arguments.model_copy(update={"faults": faults(found.metadata.annotations)})
     return Local("ensure_cluster", "the cluster needs an endpoint", arguments.model_dump())
 
 

@@ -23,14 +23,17 @@ from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine, InMemoryMachineBackend
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from services.dev_infrastructure.kinds.dev_cluster import CLUSTER, ensure_cluster
+from services.dev_infrastructure.kinds.faults import faults, slowed
 from services.dev_infrastructure.kinds.startup import Startup, internal_address, startup
-from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, LOCAL, NODE, VM, ClusterState, MachineArguments, MachineState
+from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, LOCAL, NODE, VM, ClusterState, Faults, MachineArguments, MachineState
 from services.dev_infrastructure.kinds.told import PAUSED, READY, READY_REASONS, paused_condition, paused_plan
 
 MANAGER = "capi-devmachine"
 VM_PROVISIONED, NODE_PROVISIONED, ETCD_PROVISIONED, API_SERVER_PROVISIONED = "VMProvisioned", "NodeProvisioned", "EtcdProvisioned", "APIServerProvisioned"
 CONDITIONS = {VM: VM_PROVISIONED, NODE: NODE_PROVISIONED, ETCD: ETCD_PROVISIONED, API_SERVER: API_SERVER_PROVISIONED}
 WAITS_FOR = {NODE: "WaitingForVMProvisioned", ETCD: "WaitingForNodeProvisioned", API_SERVER: "WaitingForNodeProvisioned"}
+OPERATING_SYSTEM = "dev.fleetwake.io/operating-system"
+"""Annotation on a DevMachine (or in its template's metadata): ``windows`` for a host that runs Windows."""
 OWNED = (MANAGER, ("initialization", "addresses", "failureDomain"), (READY, *CONDITIONS.values(), PAUSED))
 MACHINE = GroupKind(Machine.GROUP, Machine.KIND)
 DEV_CLUSTER = GroupKind(DevCluster.GROUP, DevCluster.KIND)
@@ -56,6 +59,11 @@ class Observed:
     def mine(self) -> MachineState | None:
         """The emulated machine behind the DevMachine."""
         return self.state.machines.get(self.found.metadata.uid) if self.state is not None else None
+
+    @property
+    def faults(self) -> Faults:
+        """What the host is told to suffer."""
+        return faults(self.found.metadata.annotations, self.machine.metadata.annotations if self.machine is not None else {})
 
     @property
     def control_plane(self) -> bool:
@@ -152,12 +160,20 @@ def _started(observed: Observed, backend: InMemoryMachineBackend, machine: Machi
     done = dict(mine.done) if mine is not None else {}
     # what was told and is not there was lost: its time has passed already
     known = {**dict.fromkeys(told, observed.at), **done}
-    start = startup(backend, found.metadata.uid, observed.control_plane, known, (mine.requested if mine is not None else observed.at, observed.at))
-    rest = _rest_of_failure(observed, mine)
+    wanted = observed.faults
+    start = startup(
+        slowed(backend, wanted.slow_seconds),
+        found.metadata.uid,
+        observed.control_plane,
+        known,
+        (mine.requested if mine is not None else observed.at, observed.at),
+    )
+    changed = mine is not None and mine.faults != wanted
+    rest = None if changed else _rest_of_failure(observed, mine)
     failed = rest is not None
     missing = tuple(stage for stage in start.reached if stage not in done)
-    patch = _patch(found, VM in start.reached)
-    if (mine is None or missing) and not failed:
+    patch = _patch(found, VM in start.reached and wanted.fail_bootstrap != VM)
+    if (mine is None or missing or changed) and not failed:
         return Plan(_steps(patch, *_ensure(observed, machine, missing, again=bool(told - set(done)))), start.wait)
     status = _told(
         observed,
@@ -210,6 +226,8 @@ def _ensure(observed: Observed, machine: Machine, stages: tuple[str, ...], *, ag
         secret=machine.spec.bootstrap.data_secret_name or "",
         data=observed.data,
         again=again,
+        faults=observed.faults,
+        windows=found.metadata.annotations.get(OPERATING_SYSTEM) == "windows",
     )
     yield Local("ensure_machine", f"start {', '.join(stages) or 'counting'}", arguments.model_dump(mode="json"))
 
@@ -261,7 +279,9 @@ def _of_machine(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
 
 
 def _machine_matters(change: Change) -> bool:
-    return change.before is None or change.after is None or change.differs("spec", "bootstrap") or change.differs("metadata", "labels")
+    if change.before is None or change.after is None or change.differs("spec", "bootstrap"):
+        return True
+    return change.differs("metadata", "labels") or change.differs("metadata", "annotations")
 
 
 def _cluster_matters(change: Change) -> bool:

@@ -13,11 +13,25 @@ VM, NODE, ETCD, API_SERVER = "vm", "node", "etcd", "apiServer"
 """The stages of a machine's start, in order; the last two are a control plane's."""
 
 
+class Faults(Frozen):
+    """What a host, or a cluster, is told to suffer (``services.dev_infrastructure.kinds.faults``). Empty texts, False and 0 are nothing."""
+
+    fail_bootstrap: str = ""
+    node_not_ready: str = ""
+    api_server_down: bool = False
+    etcd_alarm: str = ""
+    slow_seconds: float = 0.0
+    partition: bool = False
+
+
+NO_FAULTS = Faults()
+
+
 @dataclass(frozen=True, slots=True)
 class MachineState:
     """An emulated machine. ``done`` says when each stage was reached; ``failure`` why its bootstrap went no further with the data ``failed_data``.
 
-    ``failed_at`` is set for a failure that may pass by itself: a later attempt can succeed with the same data.
+    ``failed_at`` is set for a failure that may pass by itself: a later attempt can succeed with the same data. ``faults`` are those it suffers.
     """
 
     requested: datetime
@@ -25,6 +39,7 @@ class MachineState:
     failure: str = ""
     failed_data: str = ""
     failed_at: datetime | None = None
+    faults: Faults = NO_FAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,7 @@ class ClusterState:
     port: int
     failure: str = ""
     machines: Mapping[str, MachineState] = field(default_factory=dict)
+    faults: Faults = NO_FAULTS
 
 
 class ClusterArguments(Frozen):
@@ -46,12 +62,13 @@ class ClusterArguments(Frozen):
     uid: str
     host: str = ""
     port: int = 0
+    faults: Faults = NO_FAULTS
 
 
 class MachineArguments(Frozen):
     """Arguments of the action ``ensure_machine``: the stages to reach now. ``again``: it ran before and what ran was lost, so nothing is joined anew.
 
-    ``data`` names the bootstrap data (a hash), so that a failure is not repeated with the same data.
+    ``data`` names the bootstrap data (a hash), so that a failure is not repeated with the same data. ``windows`` tells what the host runs.
     """
 
     cluster: str
@@ -67,3 +84,5 @@ class MachineArguments(Frozen):
     secret: str
     data: str
     again: bool = False
+    windows: bool = False
+    faults: Faults = NO_FAULTS

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetwake import contracts
+from fleetwake import contracts, failing
 from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, mirror
 from fleetwake.kind import External
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 
+INTERNAL_ERROR = failing.INTERNAL_ERROR
 DELETED = "ObjectDeleted"
 DOES_NOT_EXIST = "ObjectDoesNotExist"
-INTERNAL_ERROR = "InternalError"
 
 
 @dataclass(frozen=True, slots=True)

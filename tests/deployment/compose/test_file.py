@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 ROOT = "prepare"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 OWN_IMAGE = "fleetwake:local"
-FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "dev-infrastructure"}
+FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "remediation", "dev-infrastructure"}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_key_is_seen_by_the_one_whose_it_is(containers: dict[str, Container]) 
     assert seen.pop("pki-reconcilers") == {"reconcilers-0", "reconcilers-1"}
     assert seen == {
         f"pki-{name}": {name}
-        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "dev-infrastructure", "prometheus", "kube-state-metrics")
+        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "watcher", "remediation", "dev-infrastructure", "prometheus", "kube-state-metrics")
     }
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from schemas.api.bootstrap.v1beta2.fleetwake import FleetwakeSpec
 from schemas.api.bootstrap.v1beta2.kubeadm import ClusterConfiguration, InitConfiguration, JoinConfiguration
 from schemas.api.core.v1beta2.shared import DeprecatedConditions, TemplateMetadata
 from schemas.api.meta import Conditions, Frozen, KubeObject
@@ -226,6 +227,8 @@ class KubeadmConfigSpec(Frozen):
     """Log level of kubeadm."""
     ignition: IgnitionSpec = IgnitionSpec()
     """Settings of the format ignition."""
+    fleetwake: FleetwakeSpec = FleetwakeSpec()
+    """Settings that Cluster API does not have."""
 
 
 class KubeadmConfigInitializationStatus(Frozen):

@@ -7,12 +7,12 @@ Source: kinds.md §1.
 
 from __future__ import annotations
 
+from fleetwake.failing import telling
 from fleetwake.kind import Kind
 from schemas.api.core.v1beta2.cluster import Cluster
 from services.reconcilers.kinds.cluster.observed import Observed, observe
 from services.reconcilers.kinds.cluster.reconcile import MANAGER, OWNED, reconcile
 from services.reconcilers.kinds.cluster.watches import WATCHES, own_change
-from services.reconcilers.kinds.failing import telling
 
 KIND: Kind[Observed] = Kind(
     model=Cluster,

@@ -28,6 +28,7 @@ from fleetwake.conditions import (
     summary,
     wire_time,
 )
+from fleetwake.failing import with_failure
 from schemas.api.core.v1beta2.machine import Machine
 from services.reconcilers.kinds.cluster.deletion import Deletion
 from services.reconcilers.kinds.cluster.descendants import (
@@ -41,7 +42,6 @@ from services.reconcilers.kinds.cluster.descendants import (
 )
 from services.reconcilers.kinds.cluster.observed import Observed
 from services.reconcilers.kinds.cluster.provisioning import Provisioned
-from services.reconcilers.kinds.failing import with_failure
 from services.reconcilers.kinds.reference_conditions import DELETED, DOES_NOT_EXIST, Reference, absent, reference_condition
 
 OWNED_TYPES = (

@@ -11,13 +11,13 @@ from typing import Any
 from fleetwake import labels
 from fleetwake.conditions import merge
 from fleetwake.patches import Informing, MetadataChange, metadata_patch, status_apply, target, wire
+from fleetwake.pausing import OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Plan, Step, soonest
 from services.reconcilers.kinds.cluster.conditions import OWNED_TYPES, cluster_conditions, probe_deadline, repeating_wait, up_to_date_deadline
 from services.reconcilers.kinds.cluster.counters import control_plane_counters, phase, worker_counters
 from services.reconcilers.kinds.cluster.deletion import Deletion, delete
 from services.reconcilers.kinds.cluster.observed import Observed
 from services.reconcilers.kinds.cluster.provisioning import Provisioned, adopt_references, kubeconfig, missing_reference_wait, take_over
-from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition, paused_plan
 
 MANAGER = "capi-cluster"
 OWNED = OwnedStatus(

@@ -1,6 +1,6 @@
 """KubeadmConfig: bootstrap data for one Machine or MachinePool (the bootstrap provider's contract).
 
-``observed`` reads, ``state`` decides, ``data`` and ``status`` make the steps. The rendering itself is ``services.reconcilers.kubeadm``.
+``observed`` reads, ``state`` decides, ``data``, ``tokens``, ``removal`` and ``status`` make the steps. The rendering is ``services.reconcilers.bootstrap``.
 
 Source: kinds.md §9, §16 (what wakes it); contracts.md §5.
 """
@@ -43,7 +43,13 @@ def _key(ref: Mapping[str, str], change: Change) -> Iterable[ObjectKey]:
 
 
 def _machine_matters(change: Change) -> bool:
-    return change.after is None or change.before is None or change.differs("spec") or change.differs("status", "nodeRef")
+    if change.after is None or change.before is None or change.differs("spec"):
+        return True
+    return change.differs("status", "nodeRef") or change.differs("status", "nodeRefs") or _node_ready(change.before) != _node_ready(change.after)
+
+
+def _node_ready(state: object) -> bool:
+    return _is_true(state, "NodeReady")
 
 
 def _cluster_matters(change: Change) -> bool:
@@ -55,12 +61,20 @@ def _cluster_matters(change: Change) -> bool:
 
 
 def _initialized(state: object) -> bool:
+    return _is_true(state, "ControlPlaneInitialized")
+
+
+def _is_true(state: object, type_: str) -> bool:
     status = state.get("status", {}) if isinstance(state, Mapping) else {}
-    return any(one.get("type") == "ControlPlaneInitialized" and one.get("status") == "True" for one in status.get("conditions", ()))
+    return any(one.get("type") == type_ and one.get("status") == "True" for one in status.get("conditions", ()))
 
 
 def _came_or_went(change: Change) -> bool:
     return (change.before is None) != (change.after is None)
+
+
+def _secret_matters(change: Change) -> bool:
+    return _came_or_went(change) or change.differs("metadata", "ownerReferences") or change.differs("metadata", "annotations")
 
 
 def _configs_of_secret(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
@@ -85,7 +99,7 @@ KIND: Kind[Observed] = Kind(
         Watch(GroupKind(Machine.GROUP, Machine.KIND), _config_of_machine, _machine_matters),
         Watch(GroupKind(MachinePool.GROUP, MachinePool.KIND), _config_of_pool, _machine_matters),
         Watch(GroupKind(Cluster.GROUP, Cluster.KIND), _CONFIGS_OF_CLUSTER, _cluster_matters),
-        Watch(SECRET, _configs_of_secret, lambda change: _came_or_went(change) or change.differs("metadata", "ownerReferences")),
+        Watch(SECRET, _configs_of_secret, _secret_matters),
         Watch(CONFIG_MAP, _configs_of_lock, _came_or_went),
         Watch(CONNECTION, _CONFIGS_OF_CLUSTER, lambda change: change.differs("connected")),
     ),

@@ -10,25 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetwake import labels
-from fleetwake.patches import MetadataChange, Target, key_of, metadata_patch, owner_reference, owner_wire, owners_with, target
+from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owner_wire, owners_with, target
 from fleetwake.plan import Computed, Create, Patch, Step, Together
-from services.reconcilers.kinds.kubeadm_config.observed import LOCK_KEY, Observed
-from services.reconcilers.kubeadm import bootstrap_data, secrets
-
-TOKEN_ID = "fleetwake.io/bootstrap-token-id"
-"""Annotation on a KubeadmConfig: the public half of the token made for it. A token that a user brought has none and is left alone."""
-
-
-def request(observed: Observed) -> bootstrap_data.Request:
-    """Whose data to render."""
-    return bootstrap_data.Request(
-        cluster=observed.cluster_key,
-        config=key_of(observed.config),
-        config_uid=observed.config.metadata.uid,
-        spec=observed.spec,
-        facts=observed.facts,
-        control_plane_version=observed.control_plane_version,
-    )
+from services.reconcilers.bootstrap import composition, discovery, transports
+from services.reconcilers.bootstrap.host import Role
+from services.reconcilers.bootstrap.request import Request, fetches
+from services.reconcilers.kinds.kubeadm_config.observed import LOCK_KEY, TOKEN_ID, Observed
+from services.reconcilers.kubeadm import secrets
 
 
 def take_lock(observed: Observed) -> Create:
@@ -65,47 +53,47 @@ def init_steps(observed: Observed) -> tuple[Step, ...]:
     """Make the data of the first control plane node, which holds the lock (or takes it first)."""
     lock = () if observed.lock is not None else (take_lock(observed),)
     certificates = make_certificates(observed) if observed.cluster.spec.control_plane_ref is None else ()
-    return (*lock, *certificates, store(observed, bootstrap_data.init_data(request(observed))))
+    return (*lock, *certificates, store(observed, Role.INIT))
 
 
 def join_steps(observed: Observed) -> tuple[Step, ...]:
     """Make the data of a node that joins: its token in the workload cluster, discovery in its spec, then the Secret."""
-    wanted = request(observed)
-    token = (create_token(observed),) if needs_token(observed) else ()
-    discovery = write_discovery(observed, wanted)
-    data = bootstrap_data.join_data(wanted, control_plane=observed.is_control_plane)
-    return (*token, *((discovery,) if discovery is not None else ()), store(observed, data))
+    token = (create_token(observed, observed.token_counter),) if needs_token(observed) else ()
+    written = write_discovery(observed, observed.request)
+    return (*token, *((written,) if written is not None else ()), store(observed, Role.JOIN_CONTROL_PLANE if observed.is_control_plane else Role.JOIN_WORKER))
 
 
 def needs_token(observed: Observed) -> bool:
     """Whether discovery goes by a token of ours."""
-    discovery = _discovery(observed)
-    return not discovery.get("file") and not (discovery.get("bootstrapToken") or {}).get("token")
+    found = _discovery(observed)
+    return not found.get("file") and not (found.get("bootstrapToken") or {}).get("token")
 
 
-def create_token(observed: Observed) -> Create:
+def create_token(observed: Observed, counter: int) -> Create:
     """Create the token's Secret in the workload cluster. Its name and bytes are derived: a repeat meets its own work."""
-    body = secrets.token_body(observed.cluster_key, observed.config.metadata.uid)
+    body = secrets.token_body(observed.cluster_key, observed.config.metadata.uid, counter)
     return Create(body, reason="a node joins with a bootstrap token", cluster=str(observed.cluster_key))
 
 
-def write_discovery(observed: Observed, wanted: bootstrap_data.Request) -> Patch | None:
+def write_discovery(observed: Observed, wanted: Request) -> Patch | None:
     """Store in the spec what the user left out of discovery; None when nothing was."""
-    discovery = _discovery(observed)
+    found = _discovery(observed)
     change: dict[str, Any] = {}
     annotations: dict[str, str | None] = {}
-    if discovery.get("file"):
-        change = _file_discovery(discovery["file"], wanted)
+    if found.get("file"):
+        change = _file_discovery(found["file"], wanted)
     else:
-        given: Mapping[str, Any] = discovery.get("bootstrapToken") or {}
+        given: Mapping[str, Any] = found.get("bootstrapToken") or {}
         token: dict[str, Any] = {}
         if not given.get("caCertHashes"):
             token["caCertHashes"] = Computed("pins of the cluster CA", lambda inputs: secrets.ca_hashes(inputs, wanted.ca), secrets=(wanted.ca,))
         if not given.get("apiServerEndpoint"):
             token["apiServerEndpoint"] = wanted.facts.endpoint
         if not given.get("token"):
-            token["token"] = Computed("bootstrap token", lambda inputs: secrets.token(inputs, wanted.ca, wanted.config_uid), secrets=(wanted.ca,))
-            annotations[TOKEN_ID] = secrets.token_id(wanted.config_uid)
+            if not fetches(observed.spec):
+                # a host that fetches gets it then: it is derived, and needs to stand nowhere
+                token["token"] = token_value(wanted, wanted.token_counter)
+            annotations[TOKEN_ID] = secrets.token_id(wanted.config_uid, wanted.token_counter)
         if token:
             change = {"bootstrapToken": token}
     join: dict[str, Any] = {"discovery": change} if change else {}
@@ -115,7 +103,12 @@ def write_discovery(observed: Observed, wanted: bootstrap_data.Request) -> Patch
     return metadata_patch(target(observed.config), MetadataChange(annotations=annotations), "complete the discovery of a joining node", spec=spec)
 
 
-def _file_discovery(file: Mapping[str, Any], wanted: bootstrap_data.Request) -> dict[str, Any]:
+def token_value(wanted: Request, counter: int) -> Computed:
+    """The whole token, as a spec holds it."""
+    return Computed("bootstrap token", lambda inputs: secrets.token(inputs, wanted.ca, wanted.config_uid, counter), secrets=(wanted.ca,))
+
+
+def _file_discovery(file: Mapping[str, Any], wanted: Request) -> dict[str, Any]:
     if not file.get("kubeConfig"):
         return {}
     given = file["kubeConfig"].get("cluster") or {}
@@ -123,7 +116,7 @@ def _file_discovery(file: Mapping[str, Any], wanted: bootstrap_data.Request) -> 
     if not given.get("server"):
         cluster["server"] = f"https://{wanted.facts.endpoint}"
     if not given.get("certificateAuthorityData"):
-        cluster["certificateAuthorityData"] = Computed("cluster CA", lambda inputs: bootstrap_data.ca_data(inputs, wanted.ca), secrets=(wanted.ca,))
+        cluster["certificateAuthorityData"] = Computed("cluster CA", lambda inputs: discovery.ca_data(inputs, wanted.ca), secrets=(wanted.ca,))
     return {"file": {"kubeConfig": {"cluster": cluster}}} if cluster else {}
 
 
@@ -131,11 +124,15 @@ def _discovery(observed: Observed) -> Mapping[str, Any]:
     return (observed.spec.get("joinConfiguration") or {}).get("discovery") or {}
 
 
-def store(observed: Observed, data: Computed) -> Create:
+def store(observed: Observed, role: Role) -> Create:
     """Create the bootstrap Secret, named as the config and owned by it."""
-    owner = owner_wire(owner_reference(observed.config, controller=True))
+    owner, wanted = owner_wire(owner_reference(observed.config, controller=True)), observed.request
     key = secrets.secret_key(observed.cluster_key, secrets.Purpose.CA)._replace(name=observed.config.name)
-    body = secrets.secret_body(key, observed.cluster.name, owner, data)
+    identity = observed.config.metadata.annotations.get(TOKEN_ID, "")
+    if role is not Role.INIT and needs_token(observed):
+        identity = secrets.token_id(wanted.config_uid, wanted.token_counter)
+    annotations = {**({TOKEN_ID: identity} if identity else {}), **transports.notes(wanted, role)}
+    body = secrets.secret_body(key, observed.cluster.name, owner, composition.data(wanted, role), annotations)
     return Create(body, reason="bootstrap data can be made now", owner_uid=observed.config.metadata.uid)
 
 

@@ -15,20 +15,29 @@ from fleetwake import contracts, labels
 from fleetwake.conditions import is_true
 from fleetwake.errors import InvalidError
 from fleetwake.kind import External, Failure, View, Workload
-from fleetwake.patches import wire
+from fleetwake.patches import key_of, wire
 from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.api.meta import ObjectMeta
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from services.reconcilers.bootstrap import files, proxy
+from services.reconcilers.bootstrap.host import Role
+from services.reconcilers.bootstrap.request import FetchPoint, Request, fetches
 from services.reconcilers.kinds.kubeconfig import server_url
 from services.reconcilers.kubeadm.documents import ClusterFacts
-from services.reconcilers.kubeadm.files import secrets_of
 from services.reconcilers.kubeadm.secrets import Purpose, certificate_files, secret_key
 from services.reconcilers.kubeadm.versions import normalized
 
 Owner: TypeAlias = Machine | MachinePool
 SECRET, CONFIG_MAP = GroupKind("", "Secret"), GroupKind("", "ConfigMap")
 LOCK_KEY = "lock-information"
+FETCH_POINT = "bootstrap-data"
+"""What ``view.local`` calls the service that hosts fetch from."""
+TOKEN_ID = "fleetwake.io/bootstrap-token-id"
+"""Annotation on a KubeadmConfig and on its bootstrap Secret: the public half of the token made for it. A token that a user brought has none and is left
+alone."""
+TOKEN_ROTATION = "fleetwake.io/bootstrap-token-rotation"
+"""Annotation on a KubeadmConfig of a MachinePool: how often its token was exchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Observed:
     control_plane_version: str = ""
     failure: Failure | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
+    fetch: FetchPoint | None = None
 
     @property
     def cluster_key(self) -> ClusterKey:
@@ -78,6 +88,39 @@ class Observed:
     def has_joined(self) -> bool:
         """Whether the owner needs the bootstrap data no more: its Node is there. A MachinePool may always grow."""
         return isinstance(self.owner, Machine) and self.owner.status.node_ref is not None
+
+    @property
+    def whole_pool(self) -> bool:
+        """Whether the owner is a MachinePool that has all the Nodes it asks for."""
+        return isinstance(self.owner, MachinePool) and len(self.owner.status.node_refs) == (1 if self.owner.spec.replicas is None else self.owner.spec.replicas)
+
+    @property
+    def token_counter(self) -> int:
+        """How often the bootstrap token was exchanged."""
+        text = self.config.metadata.annotations.get(TOKEN_ROTATION, "")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    @property
+    def role(self) -> Role:
+        """How the host comes into the cluster, as things are now."""
+        if not self.is_control_plane:
+            return Role.JOIN_WORKER
+        return Role.JOIN_CONTROL_PLANE if self.initialized else Role.INIT
+
+    @property
+    def request(self) -> Request:
+        """Whose data to render."""
+        return Request(
+            cluster=self.cluster_key,
+            config=key_of(self.config),
+            config_uid=self.config.metadata.uid,
+            spec=self.spec,
+            facts=self.facts,
+            control_plane_version=self.control_plane_version,
+            token_counter=self.token_counter,
+            own_token=TOKEN_ID in self.config.metadata.annotations,
+            fetch=self.fetch,
+        )
 
     @property
     def owner_data_secret_name(self) -> str:
@@ -144,7 +187,9 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
     control_plane = labels.CONTROL_PLANE in owner.metadata.labels and isinstance(owner, Machine)
     # only what this state can use is read: what was read is what a live confirmation has to read again
     created = bool(config.status.initialization.data_secret_created) and bool(config.status.data_secret_name)
-    templated = not created and any(file.content_format == "Template" for file in config.spec.files)
+    rendered_again = isinstance(owner, MachinePool) or fetches(spec)
+    templated = (not created or rendered_again) and any(file.content_format == "Template" for file in config.spec.files)
+    sources = (*files.secrets_of(spec, key.namespace), *proxy.secrets_of(spec, key.namespace))
     return Observed(
         at=view.at,
         config=config,
@@ -154,10 +199,11 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         lock=_lock(view, cluster) if control_plane else None,
         certificates=frozenset() if created else _certificates(view, cluster_key, spec, control_plane),
         data_secret=view.external(SECRET, key.namespace, key.name),
-        missing_sources=() if created else tuple(source.name for source in secrets_of(spec, key.namespace) if not view.exists(source)),
+        missing_sources=() if created else tuple(source.name for source in sources if not view.exists(source)),
         control_plane_version=_control_plane_version(view, cluster) if templated else "",
         failure=view.failure(),
         spec=spec,
+        fetch=view.local(FETCH_POINT),
     )
 
 

@@ -3,21 +3,19 @@
 The status tells what was observed, never what is planned: a run that creates the bootstrap Secret leaves the status alone, and the Secret's
 appearance wakes the run that names it.
 
-Source: kinds.md §9 (rows 1 to 8), §18 (token times); Cluster API v1.14 kubeadmconfig controller, observable behaviour.
+Source: kinds.md §9 (rows 1 to 8); Cluster API v1.14 kubeadmconfig controller, observable behaviour.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
-from fleetwake.errors import InvalidError
-from fleetwake.plan import Delete, Look, Patch, Plan, Step
-from services.reconcilers.kinds.kubeadm_config import data, status
+from fleetwake.plan import Delete, Plan, Step, soonest
+from schemas.api.core.v1beta2 import MachinePool
+from services.reconcilers.bootstrap import composition
+from services.reconcilers.bootstrap.request import fetches
+from services.reconcilers.kinds.kubeadm_config import data, removal, status, tokens
 from services.reconcilers.kinds.kubeadm_config.observed import Observed
 from services.reconcilers.kinds.pausing import paused_condition, paused_plan
 from services.reconcilers.kubeadm import secrets
-from services.reconcilers.kubeadm.versions import kubeadm_api
 
 
 def reconcile(observed: Observed) -> Plan:
@@ -70,18 +68,11 @@ def _refusal(observed: Observed) -> str:
     """Why data cannot be made whatever happens elsewhere, ``""`` if it can."""
     if observed.failure is not None:
         return f"Failed to generate bootstrap data: {observed.failure.message}"
-    if observed.spec.get("format") == "ignition":
-        return "spec.format ignition is not supported yet"
     if not observed.version:
         return f"{observed.owner.KIND} {observed.owner.name} has no spec.version"
-    joins_as_control_plane = (observed.spec.get("joinConfiguration") or {}).get("controlPlane") is not None
-    if joins_as_control_plane and not observed.is_control_plane:
-        return "the Machine is a worker, but spec.joinConfiguration.controlPlane is set"
-    try:
-        kubeadm_api(observed.version)
-    except InvalidError as error:
-        return error.message
-    return ""
+    if fetches(observed.spec) and isinstance(observed.owner, MachinePool):
+        return "spec.fleetwake.secretTransport: the hosts of a MachinePool share their data, so a token for it cannot work once only"
+    return composition.refusal(observed.request, observed.role)
 
 
 # --- the first control plane node ----------------------------------------------------------------------------------------------------------------
@@ -146,48 +137,6 @@ def _release(observed: Observed) -> tuple[Step, ...]:
 
 def _done(observed: Observed, name: str) -> Plan:
     told = status.created(observed, name)
-    refresh = _token_refresh(observed)
-    return Plan((*_release(observed), *refresh.steps, *_steps(told)), requeue_after=refresh.requeue_after)
-
-
-def _token_refresh(observed: Observed) -> Plan:
-    """Keep the token of a node that has not joined yet alive: look at it every third of its life, prolong it when five sixths or less are left."""
-    identity = observed.config.metadata.annotations.get(data.TOKEN_ID, "")
-    if not identity or observed.has_joined:
-        return Plan()
-    first_look = _made_at(observed) + secrets.TOKEN_CHECK_EVERY
-    if observed.at < first_look:
-        return Plan(requeue_after=first_look - observed.at)
-    if not observed.workload.connected:
-        return Plan()
-    key = secrets.token_key(observed.cluster_key, identity)
-    query = f"get//v1/Secret/{key.namespace}/{key.name}"
-    look = Look(observed.cluster_key, query, reason="a bootstrap token lives for a quarter of an hour")
-    found = observed.workload.looks.get(query)
-    if found is None or observed.at - found.at >= secrets.TOKEN_CHECK_EVERY:
-        return Plan((look,), requeue_after=secrets.TOKEN_CHECK_EVERY)
-    wait = found.at + secrets.TOKEN_CHECK_EVERY - observed.at
-    if found.error:
-        return Plan(requeue_after=wait)
-    if found.value is None:
-        return Plan((data.create_token(observed), look), requeue_after=secrets.TOKEN_CHECK_EVERY)
-    # judged at the time of the look: a wake-up in between finds the same answer and asks for nothing
-    if _expires(found.value) - found.at > secrets.TOKEN_REFRESH_WHEN_LEFT:
-        return Plan(requeue_after=wait)
-    uid = str(found.value.get("metadata", {}).get("uid", ""))
-    prolong = Patch(key, "v1", uid, secrets.token_refresh(), reason="the node has not joined yet")
-    return Plan((prolong, look), requeue_after=secrets.TOKEN_CHECK_EVERY)
-
-
-def _made_at(observed: Observed) -> datetime:
-    made = observed.data_secret.metadata.creation_timestamp if observed.data_secret is not None else None
-    return made or observed.config.metadata.creation_timestamp or observed.at
-
-
-def _expires(secret: Any) -> datetime:
-    """When a token says it ends; long ago when it says nothing readable."""
-    text = str(((secret.get("metadata") or {}).get("annotations") or {}).get(secrets.TOKEN_EXPIRES_AT, ""))
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+    kept = (tokens.bootstrap(observed), tokens.fetching(observed), removal.unneeded(observed))
+    steps = [step for plan in kept for step in plan.steps]
+    return Plan((*_release(observed), *steps, *_steps(told)), requeue_after=soonest(*(plan.requeue_after for plan in kept)))

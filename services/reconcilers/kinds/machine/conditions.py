@@ -12,8 +12,8 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, Priority, Reasons, Summary, get, overlay, polarity, summary
+from fleetwake.failing import with_failure
 from schemas.api.core.v1beta2.machine import Machine
-from services.reconcilers.kinds.failing import with_failure
 from services.reconcilers.kinds.machine.deletion import DRAIN, Deletion
 from services.reconcilers.kinds.machine.node_conditions import node_conditions
 from services.reconcilers.kinds.machine.observed import Observed

@@ -13,11 +13,12 @@ from pydantic.alias_generators import to_camel
 
 from fleetwake import labels
 from fleetwake.conditions import merge, wire_time
+from fleetwake.failing import telling
 from fleetwake.kind import Unread
 from fleetwake.patches import Informing, status_apply, wire
+from fleetwake.pausing import OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Plan, Step, soonest
 from schemas.api.core.v1beta2.machine import Machine, NodeSystemInfo
-from services.reconcilers.kinds.failing import telling
 from services.reconcilers.kinds.machine.conditions import (
     OWNED_TYPES,
     UP_TO_DATE,
@@ -40,7 +41,6 @@ from services.reconcilers.kinds.machine.provisioning import (
     own_patch,
     take_over,
 )
-from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition, paused_plan
 
 MANAGER = "capi-machine"
 FIELDS = (

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.reconcilers.kinds.machine_set.amount import scaled
+from fleetwake.amount import scaled
 
 Strategy = Literal["RollingUpdate", "OnDelete"]
 

@@ -12,6 +12,7 @@ from typing import cast
 from fleetwake import labels
 from fleetwake.conditions import TRUE
 from fleetwake.patches import MetadataChange, api_version_of, key_of, metadata_patch, owner_reference, owners_with, target, without_finalizer
+from fleetwake.pausing import paused_condition, paused_plan
 from fleetwake.plan import Delete, Patch, Plan, Step, soonest
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
@@ -25,7 +26,6 @@ from services.reconcilers.kinds.machine_deployment.status import OWNED, sets_beh
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.machine_set.reconcile import CLUSTER_RETRY, template_owners
 from services.reconcilers.kinds.machine_set.scale import together
-from services.reconcilers.kinds.pausing import paused_condition, paused_plan
 
 
 def reconcile(observed: Observed) -> Plan:

@@ -12,6 +12,7 @@ from typing import Any
 from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merge
 from fleetwake.patches import Informing, status_apply
+from fleetwake.pausing import OwnedStatus, paused_condition
 from fleetwake.plan import Apply
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from services.reconcilers.kinds.machine_deployment.observe import Observed
@@ -19,7 +20,6 @@ from services.reconcilers.kinds.machine_deployment.planner import Bounds
 from services.reconcilers.kinds.machine_deployment.revision import MANAGER, strategy_type
 from services.reconcilers.kinds.machine_deployment.template import version_first
 from services.reconcilers.kinds.machine_set import members
-from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
 
 OWNED = OwnedStatus(
     manager=MANAGER,

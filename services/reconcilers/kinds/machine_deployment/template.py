@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 
+from fleetwake.cloning import TEMPLATE_SUFFIX
 from schemas.api.core.v1beta2.machine import Bootstrap, MachineSpec
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
-from services.reconcilers.kinds.cloning import TEMPLATE_SUFFIX
 
 HASH_LENGTH = 10
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetwake import labels, names
+from fleetwake.cloning import Clone, clone, inner_template, made_kind
 from fleetwake.kind import External
 from fleetwake.patches import api_version_of, key_of, owner_reference, owner_wire, pruned, wire
 from fleetwake.plan import Apply, Create, Patch, Step, SyncMetadata, Together, UidOf
@@ -20,7 +21,6 @@ from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 from schemas.keys import ObjectKey
 from services.reconcilers.kinds import defaults
-from services.reconcilers.kinds.cloning import Clone, clone, inner_template, made_kind
 from services.reconcilers.kinds.machine_set.observe import Observed, machine_references, reference_key
 
 MANAGER = "capi-machineset"

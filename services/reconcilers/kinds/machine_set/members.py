@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
+from fleetwake.cloning import TEMPLATE_SUFFIX
 from fleetwake.conditions import FALSE, NAMES_MAX, TRUE, Aggregate, ConditionValue, Reasons, aggregate, get, is_false, is_true, source
 from schemas.api.core.v1beta2.machine import Machine, MachineSpec
 from schemas.api.meta import Condition, KubeObject
-from services.reconcilers.kinds.cloning import TEMPLATE_SUFFIX
 from services.reconcilers.kinds.reference_conditions import absent
 
 UP_TO_DATE_GRACE = timedelta(seconds=10)

@@ -11,6 +11,7 @@ from fleetwake import labels
 from fleetwake.conditions import TRUE
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with, target, without_finalizer
+from fleetwake.pausing import paused_condition, paused_plan
 from fleetwake.plan import Patch, Plan, Step, soonest
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
@@ -21,7 +22,6 @@ from services.reconcilers.kinds.machine_set.observe import Observed
 from services.reconcilers.kinds.machine_set.remediate import remediate
 from services.reconcilers.kinds.machine_set.scale import delete, orphans, repair, scale, together
 from services.reconcilers.kinds.machine_set.status import OWNED, status
-from services.reconcilers.kinds.pausing import paused_condition, paused_plan
 
 CLUSTER_RETRY = timedelta(seconds=30)
 

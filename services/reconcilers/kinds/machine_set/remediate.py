@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleetwake import labels
+from fleetwake.amount import scaled
 from fleetwake.conditions import FALSE, ConditionValue, get, is_false, is_true, merge
 from fleetwake.patches import api_version_of, key_of, status_apply, wire
 from fleetwake.plan import Delete, Patch, Step
 from schemas.api.core.v1beta2.machine import Machine
-from services.reconcilers.kinds.machine_set.amount import scaled
 from services.reconcilers.kinds.machine_set.machine import MANAGER
 from services.reconcilers.kinds.machine_set.members import HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, to_be_remediated
 from services.reconcilers.kinds.machine_set.observe import Observed

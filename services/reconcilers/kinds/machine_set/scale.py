@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fleetwake import labels
+from fleetwake.cloning import made_kind
 from fleetwake.patches import api_version_of, key_of
 from fleetwake.plan import Delete, Step, Together
 from schemas.api.core.v1beta2.machine import Machine
-from services.reconcilers.kinds.cloning import made_kind
 from services.reconcilers.kinds.machine_set import deletion_order, machine
 from services.reconcilers.kinds.machine_set.members import missing_templates
 from services.reconcilers.kinds.machine_set.observe import Observed, machine_references, reference_key

@@ -12,16 +12,16 @@ from typing import Any
 from pydantic.alias_generators import to_snake
 
 from fleetwake import labels
+from fleetwake.amount import scaled
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, is_true, merge
 from fleetwake.patches import Informing, status_apply
+from fleetwake.pausing import OwnedStatus, paused_condition
 from fleetwake.plan import Apply
 from schemas.api.core.v1beta2.machine import Machine
 from services.reconcilers.kinds.machine_set import members
-from services.reconcilers.kinds.machine_set.amount import scaled
 from services.reconcilers.kinds.machine_set.machine import MANAGER
 from services.reconcilers.kinds.machine_set.observe import Observed
 from services.reconcilers.kinds.machine_set.scale import missing
-from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
 
 OWNED = OwnedStatus(
     manager=MANAGER,

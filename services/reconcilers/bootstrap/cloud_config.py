@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from fleetwake import yaml_text
-from services.reconcilers.kubeadm.documents import Json
+from services.reconcilers.bootstrap.host import Host, HostFile, Json, Layout
 
 HEADER = "## template: jinja\n#cloud-config\n"
 SENTINEL_COMMAND = "echo success > /run/cluster-api/bootstrap-success.complete"
@@ -25,60 +24,52 @@ PLACEHOLDER = (
     "This placeholder file is used to create the /run/cluster-api sub directory in a way that is compatible with both Linux and Windows "
     "(mkdir -p /run/cluster-api does not work with Windows)"
 )
-INIT_PATH = "/run/kubeadm/kubeadm.yaml"
-JOIN_PATH = "/run/kubeadm/kubeadm-join-config.yaml"
+LAYOUT = Layout("/run/kubeadm/kubeadm.yaml", "/run/kubeadm/kubeadm-join-config.yaml", "/run/fleetwake")
 
-_PARTITION_TYPES = {"Linux": "83", "LinuxSwap": "82", "LinuxRAID": "fd", "LVM": "8e", "Fat32": "0c", "NTFS": "07", "LinuxExtended": "85"}
+_PARTITION_TYPES = {"Linux": 83, "LinuxSwap": 82, "LinuxRAID": "fd", "LVM": "8e", "Fat32": "0c", "NTFS": "07", "LinuxExtended": 85}
+"""What cloud-init calls them: numbers where the hexadecimal code has no letter and no leading zero."""
 _NOT_LITERAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 """Characters a literal block cannot carry (carriage returns would be read as line ends)."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteFile:
-    """A file for ``write_files``. ``content`` may hold key material and is kept out of the repr."""
+class CloudConfig:
+    """The format ``cloud-config``."""
 
-    path: str
-    content: str = field(repr=False)
-    owner: str = ""
-    permissions: str = ""
-    encoding: str = ""
-    append: bool = False
+    name = "cloud-config"
+    layout = LAYOUT
 
+    def refusal(self, spec: Json) -> str:
+        """Nothing of a KubeadmConfig is beyond cloud-init."""
+        return ""
 
-@dataclass(frozen=True, slots=True)
-class UserData:
-    """Everything a cloud-config says; ``spec`` is the KubeadmConfig's spec (commands, ntp, disks, mounts), ``users`` with passwords in place."""
-
-    files: tuple[WriteFile, ...]
-    kubeadm_command: str
-    spec: Json = field(default_factory=dict)
-    users: tuple[Json, ...] = ()
+    def render(self, host: Host) -> bytes:
+        """The cloud-config as UTF-8 text."""
+        return render(host)
 
 
-def render(data: UserData) -> bytes:
+def render(host: Host) -> bytes:
     """The cloud-config as UTF-8 text."""
     lines = [HEADER, "write_files:"]
-    for file in (*data.files, WriteFile(PLACEHOLDER_PATH, PLACEHOLDER, "root:root", "0640")):
-        lines.extend(_file(file))
-    spec = data.spec
-    lines.extend(_commands("bootcmd", spec.get("bootCommands") or ()))
-    run = (*(spec.get("preKubeadmCommands") or ()), f"{data.kubeadm_command} && {SENTINEL_COMMAND}", *(spec.get("postKubeadmCommands") or ()))
-    lines.extend(_commands("runcmd", run))
+    for file in (*host.files, HostFile(PLACEHOLDER_PATH, PLACEHOLDER, "root:root", "0640")):
+        lines.extend(write_file(file))
+    spec = host.spec
+    lines.extend(commands("bootcmd", spec.get("bootCommands") or ()))
+    before, after = (*host.first, *(spec.get("preKubeadmCommands") or ())), spec.get("postKubeadmCommands") or ()
+    lines.extend(commands("runcmd", (*before, f"{host.command} && {SENTINEL_COMMAND}", *after)))
     sections = {
-        "ntp": _ntp(spec.get("ntp") or {}),
-        "users": [_user(user) for user in data.users],
+        "ntp": ntp(spec.get("ntp") or {}),
+        "users": [_linux_user(one) for one in host.users],
         "disk_setup": _disk_setup(spec.get("diskSetup") or {}),
         "fs_setup": [_filesystem(one) for one in (spec.get("diskSetup") or {}).get("filesystems") or ()],
         "mounts": [list(mount) for mount in spec.get("mounts") or ()],
     }
-    lines.extend(yaml_text.dump({name: value}, sort_keys=False, width=1 << 20).rstrip("\n") for name, value in sections.items() if value)
+    lines.extend(section(name, value) for name, value in sections.items() if value)
     return ("\n".join(lines) + "\n").encode()
 
 
-def kubeadm_command(verb: str, path: str, verbosity: int | None) -> str:
-    """The command that bootstraps the node: ``kubeadm init --config ...``."""
-    flag = "" if verbosity is None else f" --v {verbosity}"
-    return f"kubeadm {verb} --config {path}{flag}"
+def section(name: str, value: Any) -> str:
+    """One section of plain values, without the newline at its end."""
+    return yaml_text.dump({name: value}, sort_keys=False, width=1 << 20).rstrip("\n")
 
 
 def _quoted(text: str) -> str:
@@ -93,11 +84,13 @@ def _plain(text: str) -> str:
     return yaml_text.dump(text, width=1 << 30).rstrip("\n")
 
 
-def _commands(section: str, commands: Sequence[str]) -> Iterable[str]:
-    return (f"{section}:", *(f"  - {_quoted(command)}" for command in commands)) if commands else ()
+def commands(name: str, lines: Sequence[str]) -> Iterable[str]:
+    """A section of commands; nothing when there are none."""
+    return (f"{name}:", *(f"  - {_quoted(line)}" for line in lines)) if lines else ()
 
 
-def _file(file: WriteFile) -> Iterable[str]:
+def write_file(file: HostFile) -> Iterable[str]:
+    """The lines of one entry of ``write_files``."""
     yield f"-   path: {_plain(file.path)}"
     if file.encoding:
         yield f'    encoding: "{file.encoding}"'
@@ -121,13 +114,14 @@ def _content(content: str) -> Iterable[str]:
     yield from (f"      {line}" if line else "" for line in content.rstrip("\n").split("\n"))
 
 
-def _ntp(wanted: Json) -> Mapping[str, Any]:
-    section: dict[str, Any] = {}
+def ntp(wanted: Json) -> Mapping[str, Any]:
+    """The section ``ntp``."""
+    found: dict[str, Any] = {}
     if wanted.get("enabled") is not None:
-        section["enabled"] = wanted["enabled"]
+        found["enabled"] = wanted["enabled"]
     if wanted.get("servers"):
-        section["servers"] = list(wanted["servers"])
-    return section
+        found["servers"] = list(wanted["servers"])
+    return found
 
 
 _USER_KEYS = {
@@ -145,14 +139,22 @@ _USER_KEYS = {
 }
 
 
-def _user(user: Json) -> Mapping[str, Any]:
-    return {
-        name: user[key] if not isinstance(user[key], tuple) else list(user[key]) for key, name in _USER_KEYS.items() if user.get(key) not in (None, "", [], ())
-    }
+def user(wanted: Json) -> Mapping[str, Any]:
+    """One entry of ``users``."""
+    found = {name: wanted.get(key) for key, name in _USER_KEYS.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value not in (None, "", [], ())}
+
+
+def _linux_user(wanted: Json) -> Mapping[str, Any]:
+    """The same for cloud-init, which wants to know after how many days a user becomes inactive: for one that is, after none."""
+    found = dict(user(wanted))
+    if found.pop("inactive", False):
+        found["inactive"] = "0"
+    return found
 
 
 def _disk_setup(wanted: Json) -> Mapping[str, Any]:
-    section: dict[str, Any] = {}
+    disks: dict[str, Any] = {}
     for partition in wanted.get("partitions") or ():
         disk: dict[str, Any] = {}
         if partition.get("tableType"):
@@ -161,8 +163,8 @@ def _disk_setup(wanted: Json) -> Mapping[str, Any]:
         disk["layout"] = layout or bool(partition.get("layout"))
         if partition.get("overwrite") is not None:
             disk["overwrite"] = partition["overwrite"]
-        section[partition["device"]] = disk
-    return section
+        disks[partition["device"]] = disk
+    return disks
 
 
 def _slice(one: Json) -> Any:
@@ -173,7 +175,7 @@ def _slice(one: Json) -> Any:
 
 def _filesystem(one: Json) -> Mapping[str, Any]:
     keys = {"label": "label", "filesystem": "filesystem", "device": "device", "partition": "partition", "overwrite": "overwrite", "replaceFS": "replace_fs"}
-    section = {name: one[key] for key, name in keys.items() if one.get(key) is not None}
+    found = {name: one[key] for key, name in keys.items() if one.get(key) is not None}
     if one.get("extraOpts"):
-        section["extra_opts"] = list(one["extraOpts"])
-    return section
+        found["extra_opts"] = list(one["extraOpts"])
+    return found

@@ -1,6 +1,6 @@
 """What an object tells when its controller cannot do its work: a write that was refused for good, or an object that cannot be read.
 
-Shared by the kinds of this service; pure. Nothing else would tell: a run that ends so writes no other status.
+Shared by the kinds of all services; pure. Nothing else would tell: a run that ends so writes no other status.
 
 Source: kinds.md §1, §2 (reason InternalError); Cluster API v1.14 conditions with status Unknown while a controller cannot judge.
 """
@@ -14,9 +14,11 @@ from typing import Any
 
 from fleetwake.conditions import MESSAGE_LENGTH_MAX, UNKNOWN, ConditionValue, order, wire_time
 from fleetwake.kind import Failure, Unread
+from fleetwake.pausing import OwnedStatus
 from fleetwake.plan import Apply, Plan
-from services.reconcilers.kinds.pausing import OwnedStatus
-from services.reconcilers.kinds.reference_conditions import INTERNAL_ERROR
+
+INTERNAL_ERROR = "InternalError"
+"""The reason of a condition that tells of a failure of ours."""
 
 LOOK_AGAIN = timedelta(seconds=30)
 """When to try to read again: the object that cannot be read may be one whose repair wakes nobody."""

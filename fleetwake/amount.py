@@ -1,4 +1,4 @@
-"""Amounts that are a number or a percentage (maxSurge, maxUnavailable, maxInFlight).
+"""Amounts that are a number or a percentage (maxSurge, maxUnavailable, maxInFlight, unhealthyLessThanOrEqualTo).
 
 Source: kinds.md §4 "Maths" (rounding); apimachinery IntOrString.
 """

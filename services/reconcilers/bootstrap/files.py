@@ -1,23 +1,21 @@
 """The files and users of a KubeadmConfig with everything resolved: contents from Secrets, templates, the discovery kubeconfig.
 
-Source: kinds.md §9; Cluster API v1.14 (contentFrom, contentFormat Template: Go text/template over ``.controlPlane.version``, at most 1 MiB).
+Source: kinds.md §9; Cluster API v1.14 (contentFrom, contentFormat Template: Go's text/template over the control plane's version, at most 1 MiB).
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from fleetwake import yaml_text
 from fleetwake.errors import InvalidError
 from fleetwake.plan import SecretInputs
 from schemas.keys import ObjectKey
-from services.reconcilers.kubeadm.cloud_config import WriteFile
-from services.reconcilers.kubeadm.documents import Json
+from services.reconcilers.bootstrap import go_format, go_template
+from services.reconcilers.bootstrap.host import HostFile, Json
 from services.reconcilers.kubeadm.secrets import CertificateFile, secret_data
 
 RENDERED_BYTES_MAX = 1 << 20
-_ACTION = re.compile(r"\{\{(- )?\s*(.*?)\s*( -)?\}\}", re.DOTALL)
 
 
 def secrets_of(spec: Json, namespace: str) -> tuple[ObjectKey, ...]:
@@ -27,7 +25,7 @@ def secrets_of(spec: Json, namespace: str) -> tuple[ObjectKey, ...]:
     return tuple(dict.fromkeys(ObjectKey("", "Secret", namespace, source["name"]) for source in sources))
 
 
-def user_files(spec: Json, namespace: str, inputs: SecretInputs, control_plane_version: str) -> tuple[WriteFile, ...]:
+def user_files(spec: Json, namespace: str, inputs: SecretInputs, control_plane_version: str) -> tuple[HostFile, ...]:
     """The spec's files with their contents in place, in order.
 
     Raises:
@@ -42,7 +40,7 @@ def user_files(spec: Json, namespace: str, inputs: SecretInputs, control_plane_v
         if file.get("contentFormat") == "Template":
             content = rendered(content, control_plane_version, file["path"])
         found.append(
-            WriteFile(file["path"], content, file.get("owner") or "", file.get("permissions") or "", file.get("encoding") or "", bool(file.get("append")))
+            HostFile(file["path"], content, file.get("owner") or "", file.get("permissions") or "", file.get("encoding") or "", bool(file.get("append")))
         )
     return tuple(found)
 
@@ -69,50 +67,37 @@ def _from_secret(source: Json, namespace: str, inputs: SecretInputs, what: str) 
 
 
 def rendered(template: str, control_plane_version: str, path: str) -> str:
-    """A file's Go template, over the one variable there is: ``{{ .controlPlane.version }}`` (with ``{{-`` and ``-}}`` trimming).
+    """A file's Go template over ``{"controlPlane": {"version": ...}}``; without a known version there is no ``controlPlane``, and a template may ask for that.
 
     Raises:
-        InvalidError: another action, a version that is not known, or a result above 1 MiB.
+        InvalidError: it cannot be read or executed, or its result is above 1 MiB.
     """
-    out, position, trim_next = "", 0, False
-    for action in _ACTION.finditer(template):
-        trim_before, expression, trim_after = action.groups()
-        text = template[position : action.start()]
-        text = text.lstrip(" \t\r\n") if trim_next else text
-        out += text.rstrip(" \t\r\n") if trim_before else text
-        if not expression.startswith("/*"):
-            out += _value(expression, control_plane_version, path)
-        position, trim_next = action.end(), bool(trim_after)
-    tail = template[position:]
-    out += tail.lstrip(" \t\r\n") if trim_next else tail
-    if "{{" in tail:
-        raise InvalidError(f"file {path}: template action is not closed")
+    data = {"controlPlane": {"version": control_plane_version}} if control_plane_version else {}
+    try:
+        out = go_template.render(template, data)
+    except go_template.TemplateError as error:
+        raise InvalidError(f"file {path}: its template cannot be rendered: {error}") from None
+    if not control_plane_version and go_format.printed(None) in out:
+        # Go would leave "<no value>" in the file, and the host would fail later and elsewhere
+        raise InvalidError(f"file {path}: its template asks for the control plane's version, but the control plane reports none")
     if len(out.encode()) > RENDERED_BYTES_MAX:
         raise InvalidError(f"file {path}: the rendered template exceeds {RENDERED_BYTES_MAX} bytes")
     return out
 
 
-def _value(expression: str, control_plane_version: str, path: str) -> str:
-    if expression != ".controlPlane.version":
-        raise InvalidError(f"file {path}: template action {{{{ {expression} }}}} is not supported; known: {{{{ .controlPlane.version }}}}")
-    if not control_plane_version:
-        raise InvalidError(f"file {path}: the template asks for .controlPlane.version, but the Cluster's control plane reports no version")
-    return control_plane_version
-
-
-def certificate_contents(files: tuple[CertificateFile, ...], secrets: tuple[ObjectKey, ...], inputs: SecretInputs) -> tuple[WriteFile, ...]:
+def certificate_contents(files: tuple[CertificateFile, ...], secrets: tuple[ObjectKey, ...], inputs: SecretInputs) -> tuple[HostFile, ...]:
     """The certificates of a control plane node as files, root's own; ``secrets`` are their Secrets, in the same order. Raises: as ``secret_data``."""
     found = []
     for file, key in zip(files, secrets, strict=True):
         data = secret_data(inputs, key)
         if data.get("tls.crt"):
-            found.append(WriteFile(file.cert_path, data["tls.crt"].decode(), "root:root", "0640"))
+            found.append(HostFile(file.cert_path, data["tls.crt"].decode(), "root:root", "0640"))
         if data.get("tls.key") and file.key_path:
-            found.append(WriteFile(file.key_path, data["tls.key"].decode(), "root:root", "0600"))
+            found.append(HostFile(file.key_path, data["tls.key"].decode(), "root:root", "0600"))
     return tuple(found)
 
 
-def discovery_kubeconfig(file: Json) -> WriteFile:
+def discovery_kubeconfig(file: Json) -> HostFile:
     """The kubeconfig that discovery by file reads, from its description (``joinConfiguration.discovery.file``), server and CA filled in."""
     described: Json = file["kubeConfig"]
     cluster: Json = described.get("cluster") or {}
@@ -133,7 +118,7 @@ def discovery_kubeconfig(file: Json) -> WriteFile:
         "clusters": [{"name": "default", "cluster": {name: cluster[key] for key, name in keys.items() if cluster.get(key)}}],
         "users": [{"name": "default", "user": _auth(user)}],
     }
-    return WriteFile(file["kubeConfigPath"], yaml_text.dump(document, width=1 << 20), "root:root", "0640")
+    return HostFile(file["kubeConfigPath"], yaml_text.dump(document, width=1 << 20), "root:root", "0640")
 
 
 def _auth(user: Json) -> dict[str, Any]:

@@ -1,0 +1,3 @@
+module fleetwake.dev/rig/tools/gotemplate
+
+go 1.26.0
