@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,8 @@ IMMUTABLE: tuple[Steps, ...] = (
 )
 """What admission refuses to change: no rollout can follow it. Source: roadmap.md row 10."""
 
+TEXTS = ("abc", "http://proxy.example:3128", "2027-01-02T03:04:05Z")
+
 
 def leaves(schema: Json) -> Iterator[tuple[Steps, Any]]:
     """The paths that a user can set, each with a document that sets it to what no default is, and besides only what must be there."""
@@ -66,7 +69,12 @@ def sample(schema: Json) -> Any:
         case "integer":
             return max(int(schema.get("minimum", 0)), 7)
         case _:
-            return "2027-01-02T03:04:05Z" if schema.get("format") == "date-time" else "abc"
+            return next(text for text in TEXTS if fits(text, schema))
+
+
+def fits(text: str, schema: Json) -> bool:
+    """Whether a string field may hold a text."""
+    return bool(re.search(schema.get("pattern", ""), text)) and (schema.get("format") == "date-time") == (text == TEXTS[-1])
 
 
 @cache
@@ -104,9 +112,11 @@ def test_the_schema_was_walked_to_its_leaves() -> None:
 def test_which_machines_a_field_makes_outdated(settled: Fleet, at: Steps) -> None:
     key = ObjectKey(KIND.model.GROUP, KIND.model.KIND, "default", "demo-cp")
     before = copy.deepcopy(settled.store[key])
-    settled.edit("KubeadmControlPlane", "demo-cp", nested(at))
-    observed = KIND.observe(settled, key)
-    settled.store[key] = before
+    try:
+        settled.edit("KubeadmControlPlane", "demo-cp", nested(at))
+        observed = KIND.observe(settled, key)
+    finally:
+        settled.store[key] = before
     assert observed is not None
     found = {member.name for member in observed.members if outdated(observed, member)}
     first, *joined = settled.names()
