@@ -15,7 +15,9 @@ from typing import Any
 import faust
 
 from fleetwake.connections.kafka import Kafka
+from fleetwake.errors import UnavailableError
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
+from fleetwake.shell.membership import CHECK_SECONDS, MembershipWatch
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.transport import Heartbeats
 
@@ -167,6 +169,14 @@ class StreamApp:
         async def drift() -> None:
             await self.intake.drift_check()
             self.worker.cache.forget_graves()
+
+        watch = MembershipWatch(lambda: self.heartbeats.known and self.fenced(), self.intake.broker_answers)
+
+        @app.timer(CHECK_SECONDS)  # type: ignore[untyped-decorator]
+        async def membership() -> None:
+            if await watch.forgotten():
+                age = self.heartbeats.age()
+                self.crash(UnavailableError(f"Kafka answers, but the group has not confirmed this worker for {age:.0f} s", operation="take part in the group"))
 
     # ---- health -----------------------------------------------------------------------------------------------------------------------
     def missing(self) -> str:

@@ -44,6 +44,8 @@ RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
 LAG_WAIT_SECONDS = 0.25
 """How long a scrape waits for the broker's word on where the partitions end; when it comes later, the next scrape has it."""
+BROKER_WAIT_SECONDS = 3.0
+"""How long a broker may take to say that it is there."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -353,6 +355,18 @@ class Intake:
             self._tasks.add(self._looking)
             self._looking.add_done_callback(self._tasks.discard)
         await asyncio.wait({self._looking}, timeout=LAG_WAIT_SECONDS)
+
+    async def broker_answers(self) -> bool:
+        """Whether the broker tells where the shared topic ends."""
+        tail = self._tail
+        if tail is None:
+            return False
+        try:
+            async with asyncio.timeout(BROKER_WAIT_SECONDS):
+                await tail.end_offsets([aiokafka.TopicPartition(self._topics.shared, 0)])
+        except (KafkaError, TimeoutError, ValueError):
+            return False
+        return True
 
     async def _look_at_ends(self) -> None:
         tail, shared = self._tail, aiokafka.TopicPartition(self._topics.shared, 0)
