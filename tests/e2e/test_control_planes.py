@@ -253,6 +253,8 @@ def test_failing_control_plane_machines_are_replaced_one_by_one(fleet: Fleet, tm
     assert len(names) == REPLICAS
     assert workload.etcd_members(min(names)) == names
     fleet.check_history(namespace)
+    # what stays unhealthy would keep the fleet from ever being settled
+    fleet.kubectl("-n", namespace, "delete", "clusters", "--all", "--timeout=60s")
 
 
 # --- declared kubeconfigs ----------------------------------------------------------------------------------------------------------------------
