@@ -16,6 +16,7 @@ import faust
 
 from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import UnavailableError
+from fleetwake.shell.ending import end_within
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
 from fleetwake.shell.membership import CHECK_SECONDS, MembershipWatch
 from fleetwake.shell.worker import Worker
@@ -29,6 +30,8 @@ FENCE_SHARE = 0.5
 """A write is sent only while the last confirmed heartbeat is younger than this share of the session."""
 COMMIT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
+END_SECONDS = 30.0
+"""A process that is to end and has not after this long, because what it waits for does not come, ends where it stands."""
 STALL_SECONDS = 120.0
 """Lag without progress for longer than this makes /healthz fail."""
 
@@ -105,6 +108,7 @@ class StreamApp:
         if self._fatal is None:
             self._fatal = error
             log.critical("ending: %s", error, exc_info=error)
+            end_within(END_SECONDS)
             asyncio.get_running_loop().create_task(self.app.crash(error))
 
     # ---- wiring -----------------------------------------------------------------------------------------------------------------------

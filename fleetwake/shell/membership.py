@@ -1,7 +1,7 @@
 """Whether the group still knows this worker: a client that has lost its coordinator and does not come back by itself must be ended.
 
-Seen with aiokafka 0.14 on a broker that was killed: the consumer fetches again, and its coordination never does. Such a worker is fenced for ever, while its
-session has ended and nobody restarts a process that lives.
+Its coordination runs beside its fetching, in tasks that nobody looks at: one that ends by an error that its library did not expect leaves a worker that
+fetches, is fenced for ever and is not restarted, because it lives (``fleetwake/connections/kafka_connection.py`` has the one that was seen).
 """
 
 from __future__ import annotations
