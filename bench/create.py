@@ -90,14 +90,14 @@ async def _measure(rig: Rig, client: ApiClient, order: Order) -> Report:
 
 async def _rounds(rig: Rig, client: ApiClient, order: Order, log: AuditLog, names: list[str], report: Report | None) -> None:
     async with Arrivals(client) as arrivals:
-        watch = _Watch(rig, log)
+        watch = Watch(rig, log)
         began = await apply(client, {name: manifests(name, order.workers) for name in names})
         late = await arrivals.wait(names, arrivals.available, order.limit_s)
         made = await watch.finish(began, arrivals.available, late)
         if report is not None:
             report.created.append(made)
         if order.deletion or report is None:
-            watch = _Watch(rig, log)
+            watch = Watch(rig, log)
             began = await delete(client, names)
             late = await arrivals.wait(names, arrivals.gone, order.limit_s)
             gone = await watch.finish(began, arrivals.gone, late)
@@ -105,7 +105,7 @@ async def _rounds(rig: Rig, client: ApiClient, order: Order, log: AuditLog, name
                 report.deleted.append(gone)
 
 
-class _Watch:
+class Watch:
     """The readings around one round."""
 
     def __init__(self, rig: Rig, log: AuditLog) -> None:
@@ -139,10 +139,15 @@ def as_json(report: Report) -> dict[str, Any]:
     """The report as plain data."""
     found = asdict(report)
     found["order"].pop("state")
-    for made, plain in zip((*report.created, *report.deleted), (*found["created"], *found["deleted"]), strict=True):
+    return {**found, "created": [plain_round(made) for made in report.created], "deleted": [plain_round(made) for made in report.deleted]}
+
+
+def plain_round(made: Round) -> dict[str, Any]:
+    """A round as plain data."""
+    found = asdict(made)
+    for counted in ("writes", "reads", "refused"):
         # asdict makes of a Counter one that counts its pairs
-        for counted in ("writes", "reads", "refused"):
-            plain["requests"][counted] = dict(getattr(made.requests, counted))
+        found["requests"][counted] = dict(getattr(made.requests, counted))
     return found
 
 
@@ -155,8 +160,8 @@ def render(report: Report) -> str:
         if not rounds:
             continue
         lines.append(f"\n{title}: wall {span([made.wall_s for made in rounds])} s")
-        lines += [line for number, made in enumerate(rounds) for line in _round(number, made, order.clusters)]
-        lines += _requests(rounds, order.clusters)
+        lines += [line for number, made in enumerate(rounds) for line in render_round(number, made, order.clusters)]
+        lines += render_requests(rounds, order.clusters)
     lines.append("\nmemory in MB (before -> after the last round, peak):")
     after = (report.deleted or report.created)[-1].rss_after
     lines += [f"  {name}: {before:.0f} -> {after.get(name, 0):.0f}, peak {report.rss_peak.get(name, 0):.0f}" for name, before in report.rss_before.items()]
@@ -173,7 +178,8 @@ def memory_per_100(report: Report) -> dict[str, float]:
     return {name: round((after.get(name, before) - before) / clusters * 100, 1) for name, before in report.rss_before.items()}
 
 
-def _round(number: int, made: Round, clusters: int) -> list[str]:
+def render_round(number: int, made: Round, clusters: int) -> list[str]:
+    """One round for people."""
     cpu = made.settled
     shares = ", ".join(f"{name} {value / clusters:.2f} ({value / cpu.total:.0%})" for name, value in sorted(cpu.cpu.items(), key=lambda item: -item[1]))
     return [
@@ -185,7 +191,8 @@ def _round(number: int, made: Round, clusters: int) -> list[str]:
     ]
 
 
-def _requests(rounds: list[Round], clusters: int) -> list[str]:
+def render_requests(rounds: list[Round], clusters: int) -> list[str]:
+    """The requests of all rounds by kind, for people."""
     lines = []
     for title, counters in (
         ("writes", [made.requests.writes for made in rounds]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ REQUESTS_AT_ONCE = 16
 REQUEST_LIMIT_S = 60.0
 CLUSTERS = Resource("cluster.x-k8s.io", "Cluster", "clusters", "v1beta2")
 MACHINES = Resource("cluster.x-k8s.io", "Machine", "machines", "v1beta2")
+CONTROL_PLANES = Resource("controlplane.cluster.x-k8s.io", "KubeadmControlPlane", "kubeadmcontrolplanes", "v1beta2")
 PLURALS = {
     "Cluster": "clusters",
     "DevCluster": "devclusters",
@@ -140,10 +141,11 @@ def available(state: Json) -> bool:
 
 
 class Arrivals:
-    """When each of a set of Clusters became Available, and when it was gone, as a watch told it."""
+    """When each of a set of Clusters became Available, and when it was gone, as a watch told it; or objects of another kind came to another state."""
 
-    def __init__(self, client: ApiClient) -> None:
-        self._reflector = Reflector(client, Selection(CLUSTERS, NAMESPACE))
+    def __init__(self, client: ApiClient, resource: Resource = CLUSTERS, arrived: Callable[[Json], bool] = available) -> None:
+        self._reflector = Reflector(client, Selection(resource, NAMESPACE))
+        self._arrived = arrived
         self.available: dict[str, float] = {}
         self.gone: dict[str, float] = {}
         self._told = asyncio.Event()
@@ -173,7 +175,7 @@ class Arrivals:
             self._told.set()
 
     def _take(self, state: Json, now: float) -> None:
-        if available(state):
+        if self._arrived(state):
             self.available.setdefault(state["metadata"]["name"], now)
 
     async def wait(self, names: Iterable[str], arrived: Mapping[str, float], limit_s: float) -> list[str]:

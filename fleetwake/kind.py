@@ -108,8 +108,8 @@ class View(Protocol):
         """All objects of the kind that belong to the cluster (placement, architecture: partition by cluster)."""
         ...
 
-    def externals_owned(self, owner_uid: str) -> tuple[External, ...]:
-        """All objects, of whatever kind, with an owner reference to the uid."""
+    def externals_owned(self, owner_uid: str, ref: GroupKind | None = None) -> tuple[External, ...]:
+        """All objects, of whatever kind or of one, with an owner reference to the uid."""
         ...
 
     def select(self, model: type[K], namespace: str, selector: LabelSelector) -> tuple[K, ...]:

@@ -166,21 +166,25 @@ class EtcdRemoveMember:
 
 @dataclass(frozen=True, slots=True)
 class EtcdMoveLeader:
-    """Move etcd's leadership to the member on node ``to``; asked of the current leader."""
+    """Move etcd's leadership to the member on node ``to``, or to the first of ``others`` that can take it; asked of the current leader.
+
+    That one of them leads already is success.
+    """
 
     cluster: ClusterKey
     to_member_id: int
     to: str
     leader: str
     reason: str
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """Read from a workload cluster what no watch tells (pods of a node, etcd members). The answer is stored and wakes the key; never a write.
 
-    ``query`` is one of the names of ``fleetwake.kind.Workload.looks``: ``etcd``, ``pods/<node>``, ``volumes/<node>``, ``certificate/<node>``,
-    ``get/<group>/<version>/<kind>/<namespace>/<name>``. ``via`` are node names to ask (etcd), best first.
+    ``query`` is one of the names of ``fleetwake.kind.Workload.looks``: ``etcd``, ``pods/<node>``, ``volumes/<node>``,
+    ``certificate/<node>[:<port>]``, ``get/<group>/<version>/<kind>/<namespace>/<name>``. ``via`` are node names to ask (etcd), best first.
     """
 
     cluster: ClusterKey

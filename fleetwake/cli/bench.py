@@ -49,6 +49,26 @@ def create(
 
 
 @app.command()
+def rollout(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters upgraded at once.")] = 20,
+    control_planes: Annotated[int, typer.Option(min=1, help="Control plane Machines per cluster.")] = 3,
+    reconcilers: Reconcilers = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Upgrades, one after the other.")] = 1,
+    limit: Annotated[float, typer.Option(help="Seconds an upgrade may take.")] = 900.0,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """A new version for control planes until all their Machines are replaced: time, CPU by process, requests."""
+    from bench.rollout import Order, measure, render
+    from bench.rollout import as_json as plain
+
+    report = _run(measure(Order(clusters, control_planes, reconcilers, repeat, limit, state)))
+    _show(plain(report), render(report), as_json)
+    if any(made.late for made in report.rounds):
+        raise typer.Exit(1)
+
+
+@app.command()
 def memory(
     clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once.")] = 100,
     workers: Workers = 3,

@@ -123,13 +123,16 @@ def sign_certificate(ca: KeyPair, spec: CertificateSpec, key_pem: bytes, *, now:
     return KeyPair(_pem(builder.sign(issuer_key, hashes.SHA256())), key_pem)
 
 
-def render_kubeconfig(cluster: str, server: str, ca_pem: bytes, client: KeyPair) -> bytes:
-    """Render a kubeconfig as YAML: user ``<cluster>-admin``, context ``<cluster>-admin@<cluster>``, all data embedded.
+def render_kubeconfig(
+    cluster: str, server: str, ca_pem: bytes, client: KeyPair, *, name: str = "admin", acting_as: Mapping[str, str | list[str]] | None = None
+) -> bytes:
+    """Render a kubeconfig as YAML: user ``<cluster>-<name>``, context ``<cluster>-<name>@<cluster>``, all data embedded.
 
-    ``server`` is a whole URL, ``https://host:port``.
+    ``server`` is a whole URL, ``https://host:port``. ``acting_as``: whom the client impersonates (``as``, ``as-groups``), nobody by default.
     """
-    user = f"{cluster}-admin"
+    user = f"{cluster}-{name}"
     context = f"{user}@{cluster}"
+    credentials = {"client-certificate-data": _base64(client.cert_pem), "client-key-data": _base64(client.key_pem)}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -137,7 +140,7 @@ def render_kubeconfig(cluster: str, server: str, ca_pem: bytes, client: KeyPair)
         "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
         "current-context": context,
         "preferences": {},
-        "users": [{"name": user, "user": {"client-certificate-data": _base64(client.cert_pem), "client-key-data": _base64(client.key_pem)}}],
+        "users": [{"name": user, "user": {**credentials, **(acting_as or {})}}],
     }
     return yaml_text.dump(document, width=1 << 20).encode()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from fleetwake.kube import config, pki
 from fleetwake.kube.answers import body_of, error_of
 from fleetwake.kube.client import Answered, ApiClient, untold
 from fleetwake.kube.discovery import Resource as KubeResource
-from fleetwake.kube.etcd import EtcdClient, EtcdTls
+from fleetwake.kube.etcd import EtcdClient, EtcdError, EtcdTls
 from fleetwake.kube.port_forward import ApiAccess, PodPort, peer_certificate
 from fleetwake.kube.reflector import Changed, Interrupted, Listed, Page, Reflector, Resumed, Selection
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
@@ -32,8 +33,12 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 TRYING_SECONDS, TRYING_MAX = 60.0, 512
 """How long, and for how many clusters, a kubeconfig that was read is kept between calls that nobody answers."""
 ETCD_CALL_LIMIT = timedelta(seconds=15)
+ETCD_CHANGE_WAIT = timedelta(seconds=10)
+"""When a change of etcd's membership or leader that failed is tried again, unless something wakes its control plane before."""
 PODS_PAGE = 100
 ETCD_CLIENT_NAME = "apiserver-etcd-client"
+API_SERVER_PORT = 6443
+"""Where an API server's pod listens unless a look names another port."""
 
 
 def _selection(group_kind: GroupKind, namespace: str = "", label: str = "", field: str = "") -> Selection:
@@ -235,11 +240,12 @@ class RemoteApi:
             state["data"] = dict.fromkeys(state.get("data") or {}, "")
         return state
 
-    async def _look_certificate(self, node: str) -> Any:
+    async def _look_certificate(self, rest: str) -> Any:
+        node, _, port = rest.partition(":")
         ca = await self._dialer.secret(self._cluster, "ca")
         context = ssl.create_default_context(cadata=ca["tls.crt"].decode())
         context.check_hostname = False
-        der = await peer_certificate(self._access(), PodPort("kube-system", f"kube-apiserver-{node}", 6443), context)
+        der = await peer_certificate(self._access(), PodPort("kube-system", f"kube-apiserver-{node}", int(port or API_SERVER_PORT)), context)
         pem = ssl.DER_cert_to_PEM_cert(der).encode()
         return {"notAfter": pki.certificate_expiry(pem).isoformat()}
 
@@ -314,19 +320,33 @@ class RemoteApi:
             if any(member.id == step.member_id for member in await etcd.members()):
                 await etcd.remove_member(step.member_id)
 
-        await self._ask(step.via, question)
+        await self._change(step.via, question)
 
     async def move_leader(self, step: EtcdMoveLeader) -> None:
         """Move etcd's leadership, asked of the leader; nothing to do when it has moved."""
+        *first, last = (step.to_member_id, *step.others)
 
         async def question(etcd: EtcdClient) -> None:
             status = await etcd.status()
-            if status.leader_id != step.to_member_id:
-                if status.leader_id != status.member_id:
-                    raise UnavailableError(f"the leader is no longer on {step.leader}", operation="move etcd leader")
-                await etcd.move_leader(step.to_member_id)
+            if status.leader_id in (*first, last):
+                return
+            if status.leader_id != status.member_id:
+                raise UnavailableError(f"the leader is no longer on {step.leader}", operation="move etcd leader")
+            for heir in first:
+                with suppress(EtcdError):
+                    await etcd.move_leader(heir)
+                    return
+            await etcd.move_leader(last)
 
-        await self._ask((step.leader,), question)
+        await self._change((step.leader,), question)
+
+    async def _change(self, via: tuple[str, ...], question: Any) -> None:
+        try:
+            await self._ask(via, question)
+        except EtcdError as error:
+            # what etcd refuses now it refuses a moment later too: a member is away, and nobody has told yet
+            error.after = ETCD_CHANGE_WAIT
+            raise
 
 
 def _slim(state: dict[str, Any]) -> dict[str, Any]:

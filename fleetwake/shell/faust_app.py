@@ -15,7 +15,10 @@ from typing import Any
 import faust
 
 from fleetwake.connections.kafka import Kafka
+from fleetwake.errors import UnavailableError
+from fleetwake.shell.ending import end_within
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
+from fleetwake.shell.membership import CHECK_SECONDS, MembershipWatch
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.transport import Heartbeats
 
@@ -27,6 +30,8 @@ FENCE_SHARE = 0.5
 """A write is sent only while the last confirmed heartbeat is younger than this share of the session."""
 COMMIT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
+END_SECONDS = 30.0
+"""A process that is to end and has not after this long, because what it waits for does not come, ends where it stands."""
 STALL_SECONDS = 120.0
 """Lag without progress for longer than this makes /healthz fail."""
 
@@ -103,6 +108,7 @@ class StreamApp:
         if self._fatal is None:
             self._fatal = error
             log.critical("ending: %s", error, exc_info=error)
+            end_within(END_SECONDS)
             asyncio.get_running_loop().create_task(self.app.crash(error))
 
     # ---- wiring -----------------------------------------------------------------------------------------------------------------------
@@ -167,6 +173,14 @@ class StreamApp:
         async def drift() -> None:
             await self.intake.drift_check()
             self.worker.cache.forget_graves()
+
+        watch = MembershipWatch(lambda: self.heartbeats.known and self.fenced(), self.intake.broker_answers)
+
+        @app.timer(CHECK_SECONDS)  # type: ignore[untyped-decorator]
+        async def membership() -> None:
+            if await watch.forgotten():
+                age = self.heartbeats.age()
+                self.crash(UnavailableError(f"Kafka answers, but the group has not confirmed this worker for {age:.0f} s", operation="take part in the group"))
 
     # ---- health -----------------------------------------------------------------------------------------------------------------------
     def missing(self) -> str:

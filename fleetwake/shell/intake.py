@@ -18,6 +18,7 @@ import orjson
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from fleetwake.background import Background
 from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import RetryableError, UnavailableError
 from fleetwake.shell.cache import SHARED_PARTITION, Entry
@@ -44,6 +45,8 @@ RECOVERY_WINDOW_MS = 15 * 60 * 1000
 """How far back the results of a partition are searched for runs a dead owner left open."""
 LAG_WAIT_SECONDS = 0.25
 """How long a scrape waits for the broker's word on where the partitions end; when it comes later, the next scrape has it."""
+BROKER_WAIT_SECONDS = 3.0
+"""How long a broker may take to say that it is there."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -79,13 +82,13 @@ class Intake:
     """See the module. One per worker; its methods are called from Faust's event loop."""
 
     def __init__(self, worker: Worker, kafka: Kafka, topics: Topics, crash: Callable[[BaseException], None]) -> None:
-        self._worker, self._kafka, self._topics, self._crash = worker, kafka, topics, crash
+        self._worker, self._kafka, self._topics = worker, kafka, topics
         self._trackers: dict[int, Tracker] = {}
         self._expected: dict[int, int] = {}
         self._delivered: dict[int, tuple[int, int]] = {}
         self._generation = -1
         self._assignments = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(crash)
         self._tail: aiokafka.AIOKafkaConsumer | None = None
         self._looking: asyncio.Task[None] | None = None
         self._ends: dict[tuple[str, int], tuple[int, int]] = {}
@@ -100,23 +103,14 @@ class Intake:
 
     def start(self) -> None:
         """Begin to tail the shared topic."""
-        self._spawn(self._tail_shared())
+        self._background.spawn(self._tail_shared())
 
     async def stop(self) -> None:
         """Cancel what runs in the background."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._crash(task.exception() or RuntimeError("background task ended"))
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._background.stop()
 
     # ---- assignment -------------------------------------------------------------------------------------------------------------------
     def revoked(self) -> None:
@@ -146,7 +140,7 @@ class Intake:
         self._worker.pump_all()
         log.info("assigned %d partitions, %d to replay, generation %d", len(partitions), len(fresh), generation)
         if fresh:
-            self._spawn(self._replay(fresh, self._assignments))
+            self._background.spawn(self._replay(fresh, self._assignments))
 
     async def _replay(self, numbers: set[int], assignment: int) -> None:
         await self._shared_ready.wait()
@@ -350,9 +344,19 @@ class Intake:
         would not know."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_at_ends())
-            self._tasks.add(self._looking)
-            self._looking.add_done_callback(self._tasks.discard)
         await asyncio.wait({self._looking}, timeout=LAG_WAIT_SECONDS)
+
+    async def broker_answers(self) -> bool:
+        """Whether the broker tells where the shared topic ends."""
+        tail = self._tail
+        if tail is None:
+            return False
+        try:
+            async with asyncio.timeout(BROKER_WAIT_SECONDS):
+                await tail.end_offsets([aiokafka.TopicPartition(self._topics.shared, 0)])
+        except (KafkaError, TimeoutError, ValueError):
+            return False
+        return True
 
     async def _look_at_ends(self) -> None:
         tail, shared = self._tail, aiokafka.TopicPartition(self._topics.shared, 0)

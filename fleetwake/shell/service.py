@@ -246,11 +246,13 @@ def run_service(spec: ServiceSpec, settings: Settings) -> int:
     import mode
     import mode.loop
 
+    from fleetwake.connections.kafka_connection import use_on_uvloop
     from fleetwake.event_loop import EventLoop
 
     # most of what lives here lives long (the cache): Python's defaults would walk it over and over
     gc.set_threshold(*GC_THRESHOLDS)
     mode.loop.use("uvloop")
+    use_on_uvloop()
     loop = EventLoop()
     asyncio.set_event_loop(loop)
     service = Service(spec, settings)

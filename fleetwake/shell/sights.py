@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from fleetwake.background import Background
 from fleetwake.errors import UnavailableError
 from fleetwake.kind import CONNECTION, NODE, Change, Workload
 from fleetwake.shell.in_flight import InFlight
@@ -111,29 +112,17 @@ class Sights:
         self._live: set[int] = set()
         self._pending: dict[ClusterKey, None] = {}
         self._wake, self._arrived = asyncio.Event(), asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(lambda error: log.error("telling of workload clusters ended by a bug", exc_info=error))
 
     # ---- life -------------------------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Begin to tell."""
-        self._spawn(self._run())
-        self._spawn(self._be_present())
+        self._background.spawn(self._run())
+        self._background.spawn(self._be_present())
 
     async def stop(self) -> None:
         """Tell nothing more."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("telling of workload clusters ended by a bug", exc_info=task.exception())
+        await self._background.stop()
 
     # ---- what the topic says ----------------------------------------------------------------------------------------------------------
     def take(self, number: int, record: ObjectRecord) -> None:
@@ -236,7 +225,7 @@ class Sights:
                     continue
                 if sights.partition in self._live and self._outside.may_send(sights.partition):
                     sights.flushing = True
-                    self._spawn(self._flushed(sights))
+                    self._background.spawn(self._flushed(sights))
                 else:
                     self._pending[cluster] = None
                     late = True

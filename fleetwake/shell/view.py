@@ -79,9 +79,9 @@ class CacheView:
         self._listed(ref, entries)
         return tuple(parsed(entry, model) for entry in entries)
 
-    def externals_owned(self, owner_uid: str) -> tuple[External, ...]:
-        """All objects, of whatever kind, with an owner reference to the uid."""
-        entries = self._cache.owned(owner_uid)
+    def externals_owned(self, owner_uid: str, ref: GroupKind | None = None) -> tuple[External, ...]:
+        """All objects, of whatever kind or of one, with an owner reference to the uid."""
+        entries = [entry for entry in self._cache.owned(owner_uid) if ref in (None, entry.key.group_kind)]
         for entry in entries:
             self.reads[entry.key] = entry.version
         return tuple(self._external(entry) for entry in entries)

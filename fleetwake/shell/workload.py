@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from fleetwake.background import Background
 from fleetwake.errors import FleetwakeError, ForbiddenError, NotConnectedError, RetryableError
 from fleetwake.kind import CONNECTION, Change, Looked, Workload
 from fleetwake.kube.answers import error_of
@@ -99,7 +100,7 @@ class Connection:
         self._looks: dict[str, Looked] = {}
         self._looking: dict[str, list[Callable[[], None]]] = {}
         self._frozen: Workload | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(self._broken)
         self._graces: list[asyncio.TimerHandle] = []
         self._lost = asyncio.Event()
         self._main = asyncio.get_running_loop().create_task(self._run())
@@ -161,8 +162,8 @@ class Connection:
         self.probes.success(self._outside.clock.now())
         self._looks.clear()
         for selection in WATCHED:
-            self._spawn(self._follow(selection))
-        self._spawn(self._probe())
+            self._background.spawn(self._follow(selection))
+        self._background.spawn(self._probe())
         self._told("connected")
 
     async def _disconnect(self, why: str) -> None:
@@ -172,9 +173,7 @@ class Connection:
         await asyncio.shield(self._ending)
 
     async def _end(self, was: WorkloadApi | None, why: str) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         if was is not None:
             await was.close()
             log.info("workload cluster %s disconnected: %s", self.cluster, why)
@@ -191,16 +190,9 @@ class Connection:
         waits = [(since + grace - now).total_seconds() for grace in GRACES]
         self._graces = [loop.call_later(wait + 0.05, self._told, "grace passed") for wait in waits if wait > 0]
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("connection to %s: %s", self.cluster, task.exception())
-            self._lost.set()
+    def _broken(self, error: BaseException) -> None:
+        log.warning("connection to %s: %s", self.cluster, error)
+        self._lost.set()
 
     def _told(self, what: str) -> None:
         """Wake whoever depends on the connection."""
@@ -307,7 +299,7 @@ class Connection:
             waiting.append(wake)
             return
         self._looking[query] = [wake]
-        self._spawn(self._look(query, via))
+        self._background.spawn(self._look(query, via))
 
     async def _look(self, query: str, via: tuple[str, ...]) -> None:
         value, error = None, "the connection was lost"

@@ -73,7 +73,7 @@ class EmulatedEtcd:
         self.joins = 0
 
     def join(self, name: str, peer_urls: tuple[str, ...], *, is_learner: bool = False) -> EmulatedMember:
-        """Add a member as kubeadm's join (or init) does; with ``name=""``, one that was added and never started.
+        """Add a member whatever etcd would say, as the first of all or one brought back; with ``name=""``, one that was added and never started.
 
         A name that left before comes back with a new id.
         """
@@ -83,6 +83,17 @@ class EmulatedEtcd:
         self.members[member.id] = member
         self._elect()
         return member
+
+    def add(self, name: str, peer_urls: tuple[str, ...]) -> EmulatedMember:
+        """Add a member by a request of its host, which starts it at once. Raises: EtcdRefusal.
+
+        etcd takes no member while one of its voters is away, nor while one learns.
+        """
+        if any(not voter.running for voter in self._voters()):
+            raise EtcdRefusal(Status.UNAVAILABLE, "etcdserver: unhealthy cluster")
+        if any(member.is_learner for member in self.members.values()):
+            raise EtcdRefusal(Status.FAILED_PRECONDITION, "etcdserver: too many learner members in cluster")
+        return self.join(name, peer_urls)
 
     def promote(self, member_id: int) -> None:
         """Make a learner a voter. Raises: EtcdRefusal."""
@@ -97,8 +108,13 @@ class EmulatedEtcd:
         self._member(member_id).running = running
         self._elect()
 
+    def lose(self, member_id: int) -> None:
+        """The host of a member is gone: the member stays listed, and away, until somebody removes it. Safe to repeat."""
+        if member_id in self.members:
+            self.set_running(member_id, False)
+
     def forget(self, member_id: int) -> None:
-        """Take a member out as a deleted machine does, without asking: the emulator's clean-up, safe to repeat."""
+        """Take a member out without asking. Safe to repeat."""
         if self.members.pop(member_id, None) is not None:
             self.removed.add(member_id)
             self._elect()

@@ -11,6 +11,7 @@ import orjson
 
 from fleetwake.errors import NotConnectedError, NotFoundError, UnavailableError
 from fleetwake.plan import EtcdMoveLeader, EtcdRemoveMember
+from fleetwake.shell.dial import ETCD_CHANGE_WAIT
 from fleetwake.shell.ports import Clock, Request, Response
 from fleetwake.shell.workload import WorkloadEvent
 from fleetwake.sim.apiserver import ApiServer, ListOptions, Settings, WatchEvent, WatchOptions
@@ -52,8 +53,8 @@ class SimWorkload:
 
     @property
     def reachable(self) -> bool:
-        """Whether requests are answered."""
-        return self.serving and not self.cut
+        """Whether requests are answered: not without the network, nor without an etcd that can agree on something."""
+        return self.serving and not self.cut and (not self.etcd.members or self.etcd.has_quorum)
 
 
 class SimWorkloadApi:
@@ -165,17 +166,21 @@ class SimWorkloadApi:
         try:
             etcd.remove(local.id, step.member_id)
         except EtcdRefusal as refusal:
-            raise UnavailableError(refusal.message, operation="remove etcd member") from refusal
+            raise UnavailableError(refusal.message, operation="remove etcd member", after=ETCD_CHANGE_WAIT) from refusal
 
     async def move_leader(self, step: EtcdMoveLeader) -> None:
         """Move etcd's leadership."""
         etcd = await self._effect()
-        if etcd.leader_id == step.to_member_id:
-            return
-        try:
-            etcd.move_leader(etcd.leader_id, step.to_member_id)
-        except EtcdRefusal as refusal:
-            raise UnavailableError(refusal.message, operation="move etcd leader") from refusal
+        heirs = (step.to_member_id, *step.others)
+        if etcd.leader_id in heirs:
+            return None
+        refused = "no leader"
+        for heir in heirs:
+            try:
+                return etcd.move_leader(etcd.leader_id, heir)
+            except EtcdRefusal as refusal:
+                refused = refusal.message
+        raise UnavailableError(refused, operation="move etcd leader", after=ETCD_CHANGE_WAIT)
 
 
 def _get(api_version: str, plural: str, namespace: str, name: str) -> Request:

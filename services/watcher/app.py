@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import setproctitle
 
+from fleetwake.connections.kafka_connection import use_on_uvloop
 from fleetwake.errors import FencedError, FleetwakeError, UnavailableError
 from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
@@ -223,6 +224,7 @@ def main(settings: Settings) -> int:
     """Run the watcher as this process; returns the exit code."""
     if settings.process_title:
         setproctitle.setproctitle(SERVICE)
+    use_on_uvloop()
     try:
         with asyncio.Runner(loop_factory=EventLoop) as runner:
             runner.run(run(settings))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fleetwake import labels
 from fleetwake.plan import Apply, Create, Delete, EtcdMoveLeader, EtcdRemoveMember, Event, Patch, Step, SyncMetadata, flatten
+from services.dev_infrastructure.emulation import objects
 from services.reconcilers.kinds.kubeadm_control_plane import KIND
-from tests.decide.kubeadm_world import KubeadmWorld, cluster, condition
+from tests.decide.kubeadm_world import CLUSTER, KubeadmWorld, cluster, condition
 from tests.decide.world import Json
 
 INFRA = "infrastructure.cluster.x-k8s.io"
@@ -83,8 +85,23 @@ class Fleet(KubeadmWorld):
         self.members.append({"id": 100 + len(self.members) + self.at.second * 10, "name": name, "isLearner": False})
         if len(self.members) == 1:
             self.leader = self.members[0]["id"]
-            self.others["ConfigMap/kube-system/kubeadm-config"] = {"data": {}}
+            self.initialize(str(self.machine(name)["spec"].get("version", "v1.34.2")))
         self.connected = True
+
+    def initialize(self, version: str) -> None:
+        """What kubeadm init leaves in a new cluster; once."""
+        if self.stored("ConfigMap", "kubeadm-config", CLUSTER) is not None:
+            return
+        api = "v1beta3" if version.startswith("v1.30.") else "v1beta4"
+        configuration = {**objects.minimal_configuration("demo", "10.0.0.1:6443", version), "apiVersion": f"kubeadm.k8s.io/{api}"}
+        for _, body in objects.cluster_objects(configuration, version):
+            self.put_remote(body)
+
+    def machine(self, name: str) -> Json:
+        """A Machine as stored."""
+        found = self.stored("Machine", name)
+        assert found is not None
+        return found
 
     def set_conditions(self, name: str, *wanted: Json) -> None:
         found = self.stored("Machine", name)
@@ -105,10 +122,49 @@ class Fleet(KubeadmWorld):
         taken: list[Step] = []
         for _ in range(runs):
             plan = self.run(KIND, "default", "demo-cp")
+            ends = "deletionTimestamp" in (self.stored("KubeadmControlPlane", "demo-cp") or {}).get("metadata", {})
+            assert ends or len(mutations(plan.steps)) <= 1, f"more than one Machine is touched: {plan.steps}"
             if not [step for step in plan.steps if not isinstance(step, Event)]:
                 return taken
             taken += flatten(plan.steps)
         raise AssertionError(f"does not settle: {plan.steps}")
+
+    def live(self, turns: int = 40) -> list[Step]:
+        """Play everything around the control plane until nothing is under way any more; the steps taken."""
+        taken: list[Step] = []
+        for _ in range(turns):
+            taken += self.settle_kcp()
+            coming, leaving = self.coming(), self.leaving()
+            if not coming and not leaving:
+                return taken
+            self.later(30)
+            for name in coming:
+                self.provision(name)
+            for name in leaving:
+                self.leave(name)
+            self.later(3)
+        raise AssertionError("there is always something under way")
+
+    def coming(self) -> list[str]:
+        """Machines without a Node that are not being deleted."""
+        return [
+            one["metadata"]["name"] for one in self.machines() if not (one.get("status") or {}).get("nodeRef") and "deletionTimestamp" not in one["metadata"]
+        ]
+
+    def leaving(self) -> list[str]:
+        """Machines that are being deleted."""
+        return [one["metadata"]["name"] for one in self.machines() if "deletionTimestamp" in one["metadata"]]
+
+    def leave(self, name: str) -> None:
+        """The Machine controller goes on with a deletion: to our hook, or to the end."""
+        if HOOK in self.machine(name)["metadata"]["annotations"]:
+            self.set_conditions(name, condition("Deleting", reason="WaitingForPreTerminateHook"))
+        else:
+            self.end(name)
+
+    def names(self) -> list[str]:
+        """The Machines' names, oldest first."""
+        return [one["metadata"]["name"] for one in sorted(self.machines(), key=lambda one: one["metadata"]["creationTimestamp"])]
 
     def kcp(self) -> Json:
         found = self.stored("KubeadmControlPlane", "demo-cp")
@@ -117,6 +173,11 @@ class Fleet(KubeadmWorld):
 
     def told(self, type_: str) -> tuple[str, str, str]:
         return self.condition_of("KubeadmControlPlane", "demo-cp", type_)
+
+
+def mutations(steps: Iterable[Step]) -> list[Step]:
+    """The Machines made or deleted."""
+    return [step for step in flatten(steps) if isinstance(step, Create | Delete) and step.key.kind == "Machine"]
 
 
 def fleet(replicas: int = 1, **spec: Any) -> Fleet:

@@ -29,7 +29,7 @@ from fleetwake.plan import (
     flatten,
 )
 from schemas.keys import ObjectKey
-from tests.decide.world import FakeView, Json, merge_patch
+from tests.decide.world import FakeView, Json, json_key, merge_patch
 
 O = TypeVar("O")  # noqa: E741
 
@@ -125,6 +125,7 @@ class KubeadmWorld(FakeView):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.members: list[Json] = []
+        self.alarms: list[Json] = []
         self.leader = 0
         self.nodes: list[Json] = []
         self.pods: list[Json] = []
@@ -145,7 +146,10 @@ class KubeadmWorld(FakeView):
             watch_synced=True,
             nodes=tuple(self.nodes),
             pods=tuple(self.pods),
-            objects=dict(self.others),
+            objects={
+                **self.others,
+                **{f"{key.kind}/{key.namespace}/{key.name}": obj for key, obj in self.store.items() if key.cluster and key.kind == "ConfigMap"},
+            },
             looks=dict(self.looks),
         )
 
@@ -154,7 +158,7 @@ class KubeadmWorld(FakeView):
         self.asked.append(step.query)
         value: Any = None
         if step.query == "etcd":
-            value = {"members": copy.deepcopy(self.members), "alarms": [], "leader": self.leader, "via": step.via[0] if step.via else ""}
+            value = {"members": copy.deepcopy(self.members), "alarms": list(self.alarms), "leader": self.leader, "via": step.via[0] if step.via else ""}
         elif step.query.startswith("certificate/"):
             value = {"notAfter": "2027-01-02T03:04:05+00:00"}
         elif step.query.startswith("get/"):
@@ -200,7 +204,12 @@ class KubeadmWorld(FakeView):
         elif isinstance(step, Patch) and step.key.cluster:
             found = self.store[step.key]
             assert found["metadata"]["uid"] == step.uid
-            merge_patch(found, self._resolved(step.body))
+            assert step.resource_version in ("", found["metadata"]["resourceVersion"]), f"{step.key} has changed"
+            (strategic_patch if step.strategic else merge_patch)(found, self._resolved(step.body))
+            found["metadata"]["resourceVersion"] = str(next(self._numbers))
+        elif isinstance(step, Delete) and step.key.cluster and step.key.kind != "Node":
+            found = self.store.pop(step.key, None)
+            assert found is None or found["metadata"]["uid"] == step.uid
         else:
             super().write(step)
 
@@ -241,6 +250,12 @@ class KubeadmWorld(FakeView):
             return [self._resolved(item) for item in value]
         return value
 
+    def put_remote(self, obj: Json) -> None:
+        """Store an object of the workload cluster."""
+        found = self.put(obj)
+        del self.store[json_key(found)]
+        self.store[json_key(found, CLUSTER)] = found
+
     def later(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
 
@@ -274,6 +289,23 @@ class KubeadmWorld(FakeView):
         """Observe and decide, without carrying out."""
         observed = kind.observe(self, ObjectKey(kind.model.GROUP, kind.model.KIND, "default", name))
         return kind.reconcile(observed) if observed is not None else Plan()
+
+
+def strategic_patch(target: Json, patch: Mapping[str, Any]) -> None:
+    """A merge patch in which lists of named things are merged by name."""
+    for name, value in patch.items():
+        held = target.get(name)
+        if isinstance(value, list) and isinstance(held, list) and all(isinstance(one, Mapping) and "name" in one for one in value):
+            for one in value:
+                known = next((item for item in held if item["name"] == one["name"]), None)
+                if known is None:
+                    held.append(copy.deepcopy(dict(one)))
+                else:
+                    strategic_patch(known, one)
+        elif isinstance(value, Mapping) and isinstance(held, dict):
+            strategic_patch(held, value)
+        else:
+            merge_patch(target, {name: value})
 
 
 def failed(world: KubeadmWorld, message: str) -> None:

@@ -172,6 +172,7 @@ def test_stand_alone_machine_is_adopted_and_another_controllers_is_not() -> None
     world = fleet(1)
     world.put(machine("old", control_plane=True))
     plan = world.run(KIND, "default", "demo-cp")
+    assert plan.guarded, "its owner may just have let it go on purpose"
     found = world.stored("Machine", "old")
     assert found is not None
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-kcp"
@@ -193,6 +194,22 @@ def test_machine_too_far_away_in_version_is_not_adopted() -> None:
     assert found is not None
     assert "ownerReferences" not in found["metadata"]
     assert "more than one minor away" in world.told("ScalingUp")[2]
+
+
+def test_machine_of_unknown_version_is_adopted_and_replaced() -> None:
+    world = fleet(1)
+    old = machine("old", control_plane=True)
+    del old["spec"]["version"]
+    world.put(old)
+    world.settle_kcp()
+    assert world.machine("old")["metadata"]["ownerReferences"][0]["uid"] == "uid-kcp"
+    assert "Version not set, v1.34.2 required" in world.condition_of("Machine", "old", "UpToDate")[2]
+    world.later(30)
+    world.provision("old")
+    world.later(3)
+    world.live()
+    assert world.names() != ["old"]
+    assert world.told("MachinesUpToDate")[0] == "True"
 
 
 def test_paused_control_plane_is_left_alone() -> None:
@@ -272,6 +289,8 @@ def test_wakes() -> None:
     assert woken(GroupKind("", "Secret"), "demo-ca", {"metadata": {}}, None) == ["demo-cp"]
     assert woken(GroupKind("", "Secret"), "other", {"metadata": {}}, None) == []
     assert woken(GroupKind("", "ConfigMap"), "kubeadm-config", None, {"metadata": {}}, "default/demo") == ["demo-cp"]
+    assert woken(GroupKind("", "ConfigMap"), "kubeadm-config", {"metadata": {}}, {"metadata": {}, "data": {"a": "b"}}, "default/demo") == ["demo-cp"]
+    assert woken(GroupKind("", "ConfigMap"), "kubeadm-config", {"metadata": {}, "data": {}}, {"metadata": {"labels": {}}, "data": {}}, "default/demo") == []
     demo = cluster()
     assert woken(GroupKind("cluster.x-k8s.io", "Cluster"), "demo", demo, cluster(phase="Provisioned")) == []
     assert woken(GroupKind("cluster.x-k8s.io", "Cluster"), "demo", cluster(initialization={}), demo) == ["demo-cp"]

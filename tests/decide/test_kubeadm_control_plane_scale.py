@@ -10,12 +10,13 @@ import yaml
 
 from fleetwake import labels
 from fleetwake.kind import Looked
-from fleetwake.plan import Delete, EtcdMoveLeader, EtcdRemoveMember, Look
+from fleetwake.plan import Create, Delete, EtcdMoveLeader, EtcdRemoveMember, Look
 from services.reconcilers.kinds.kubeadm_control_plane import KIND
 from tests.decide.control_plane_fleet import (
     HOOK,
     Fleet,
     fleet,
+    mutations,
     running,
     writes,
 )
@@ -106,6 +107,48 @@ def test_member_is_removed_only_after_a_fresh_look() -> None:
     assert second.guarded
     assert removal[0].member_name == name
     assert name not in removal[0].via
+
+
+def test_answer_of_before_a_change_is_not_fresh() -> None:
+    world = running(3)
+    world.later(20)
+    world.edit("KubeadmControlPlane", "demo-cp", {"spec": {"replicas": 1}})
+    assert any(isinstance(step, Look) for step in world.run(KIND, "default", "demo-cp").steps)
+    pod = next(pod for pod in world.pods if pod["metadata"]["name"].startswith("etcd-"))
+    pod["metadata"]["creationTimestamp"] = world.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    world.later(0.5)
+    plan = world.plan(KIND, "demo-cp")
+    assert not mutations(plan.steps)
+    assert plan.requeue_after is not None
+    assert plan.requeue_after <= timedelta(seconds=0.5), "times of the workload cluster are whole seconds: only the next one tells before from after"
+    world.later(0.5)
+    plan = world.plan(KIND, "demo-cp")
+    assert [step.query for step in plan.steps if isinstance(step, Look)] == ["etcd"]
+    world.carry_out(plan.steps)
+    assert mutations(world.plan(KIND, "demo-cp").steps)
+
+
+def test_member_that_was_left_behind_goes_before_a_machine_is_made() -> None:
+    world = running(3)
+    name = world.names()[-1]
+    world.later(20)
+    world.end(name)
+    taken = world.live()
+    acts = [step for step in taken if isinstance(step, EtcdRemoveMember) or (isinstance(step, Create) and step.key.kind == "Machine")]
+    assert [type(step).__name__ for step in acts] == ["EtcdRemoveMember", "Create"]
+    assert {one["name"] for one in world.members} == set(world.names())
+
+
+def test_name_of_a_node_that_is_still_there_is_not_given_again() -> None:
+    world = running(3)
+    name = world.names()[-1]
+    left = [node for node in world.nodes if node["metadata"]["name"] == name]
+    world.later(20)
+    world.end(name)
+    world.nodes += left
+    world.live()
+    assert len(world.names()) == 3
+    assert name not in world.names()
 
 
 def test_etcd_that_cannot_be_asked_is_not_asked_without_pause() -> None:

@@ -120,8 +120,8 @@ class FakeView:
     def of_cluster(self, model: type[K], cluster: ClusterKey) -> tuple[K, ...]:
         return self._models(model, lambda obj: obj["metadata"].get("namespace") == cluster.namespace and cluster_of(obj) == cluster.name)
 
-    def externals_owned(self, owner_uid: str) -> tuple[External, ...]:
-        return tuple(self._external(obj) for _, obj in self.sorted() if owned_by(obj, owner_uid))
+    def externals_owned(self, owner_uid: str, ref: GroupKind | None = None) -> tuple[External, ...]:
+        return tuple(self._external(obj) for key, obj in self.sorted() if owned_by(obj, owner_uid) and ref in (None, key.group_kind))
 
     def select(self, model: type[K], namespace: str, selector: LabelSelector) -> tuple[K, ...]:
         return self._models(model, lambda obj: obj["metadata"].get("namespace") == namespace and selector.matches(obj["metadata"].get("labels", {})))

@@ -16,7 +16,7 @@ from typing import Any
 
 from fleetwake.rig import Rig
 from tests.e2e import manifests
-from tests.e2e.api import Api
+from tests.e2e.api import PATHS, Api
 from tests.e2e.invariants import violations
 from tests.e2e.recorder import Object, Recorder, World, cluster_of, condition, controller, told
 
@@ -64,12 +64,26 @@ class Fleet:
         self.kubectl("apply", "-f", "-", stdin=manifests.text(list(documents)))
 
     def patch(self, namespace: str, resource: str, patch: dict[str, Any]) -> None:
-        """Merge a patch into ``<resource>/<name>``."""
-        self.kubectl("-n", namespace, "patch", resource, "--type=merge", "-p", json.dumps(patch))
+        """Merge a patch into ``<resource>/<name>``; the recorder has seen it then."""
+        self._await_seen(self.kubectl("-n", namespace, "patch", resource, "--type=merge", "-p", json.dumps(patch), "-o", "json"))
 
     def scale(self, namespace: str, resource: str, replicas: int) -> None:
-        """Scale ``<resource>/<name>`` through its scale subresource."""
+        """Scale ``<resource>/<name>`` through its scale subresource; the recorder has seen it then."""
         self.kubectl("-n", namespace, "scale", resource, f"--replicas={replicas}")
+        self._await_seen(self.kubectl("-n", namespace, "get", resource, "-o", "json"))
+
+    def _await_seen(self, text: str) -> None:
+        """Wait until the recorder knows an object, as kubectl printed it, at least so far: before that, what was settled still looks settled."""
+        wanted = json.loads(text)
+        kind, meta = wanted["kind"], wanted["metadata"]
+
+        def behind(world: World) -> list[str]:
+            held = world.get(kind, meta["namespace"], meta["name"])
+            seen = held is not None and int(held["metadata"]["resourceVersion"]) >= int(meta["resourceVersion"])
+            return [] if seen else [f"{kind} {meta['name']} of version {meta['resourceVersion']}"]
+
+        if kind in PATHS:
+            self.recorder.wait(behind, SILENT_LIMIT_S, "the change seen")
 
     def restart(self, services: Iterable[str]) -> None:
         """Stop services and start them from this process, whose environment they so get, all at the same time."""

@@ -90,3 +90,10 @@ def _workers(name: str, namespace: str, replicas: int, version: str) -> Document
 def _template(name: str, namespace: str, parts: tuple[str, ...]) -> Document:
     backend = {"inMemory": dict.fromkeys(parts, AT_ONCE)}
     return _document(INFRASTRUCTURE, "DevMachineTemplate", name, namespace, {"template": {"spec": {"backend": backend}}})
+
+
+def stuck_hosts(name: str, namespace: str) -> Document:
+    """A template of control plane hosts that do not come up while anybody waits."""
+    document = _template(name, namespace, ("vm", "node", "apiServer", "etcd"))
+    document["spec"]["template"]["spec"]["backend"]["inMemory"]["vm"] = {"provisioning": {"startupDuration": "1h"}}
+    return document

@@ -15,6 +15,7 @@ from bench.fleet import available, manifests
 from bench.observed_worker import Start, read_starts
 from bench.processes import Reading, between, part_of
 from bench.rigs import metric_of
+from bench.rollout import next_version, rolled_out
 from bench.statistics import Spread, percentile, span
 from bench.steady import Appended, Change, join
 from bench.tracing import Order as TracingOrder
@@ -197,3 +198,15 @@ def test_a_report_is_plain_json() -> None:
     plain = orjson.loads(orjson.dumps(as_json(Report(Order(1, 3, 1), {}, {}, [made], [made]))))
     assert plain["created"][0]["requests"]["writes"] == {"reconcilers create secrets": 9}
     assert plain["deleted"][0]["settled"]["cpu"] == {"apiserver": 1.0}
+
+
+def test_a_control_plane_is_rolled_out_when_every_machine_is_of_the_new_version() -> None:
+    version = next_version(1)
+    status = {"replicas": 3, "availableReplicas": 3, "upToDateReplicas": 3, "observedGeneration": 2, "version": version}
+    plane = {"metadata": {"generation": 2}, "spec": {"replicas": 3, "version": version}, "status": status}
+
+    assert (next_version(0), version) == ("v1.34.1", "v1.34.2")
+    assert rolled_out(plane, version)
+    assert not rolled_out(plane, next_version(2))
+    for change in ({"replicas": 4}, {"availableReplicas": 2}, {"upToDateReplicas": 1}, {"observedGeneration": 1}, {"version": next_version(0)}):
+        assert not rolled_out({**plane, "status": {**status, **change}}, version)

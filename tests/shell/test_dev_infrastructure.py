@@ -253,12 +253,27 @@ async def test_etcd_through_port_forward(world: World) -> None:
             assert [member.name for member in members] == ["cp-0", "cp-1"]
             status = await etcd.status()
             assert status.leader_id == members[0].id
+            await etcd.remove_member(members[0].id)
         await world.emulator.remove_machine({"uid": "uid-cp-0"})
         async with EtcdClient.through(access, pod="etcd-cp-1", tls=tls) as etcd:
             assert [member.name for member in await etcd.members()] == ["cp-1"]
         context = _anonymous(world)
         context.check_hostname = False
         assert await peer_certificate(access, PodPort("kube-system", "kube-apiserver-cp-1", 6443), context)
+
+
+async def test_a_lost_host_leaves_its_member_and_takes_the_majority(world: World) -> None:
+    state = await world.cluster()
+    await world.machine("cp-0", "init")
+    await world.token()
+    await world.machine("cp-1", "join-control-plane")
+    await world.emulator.remove_machine({"uid": "uid-cp-0"})
+    cluster = world.emulator.clusters["default/demo"]
+    assert {member.name: member.running for member in cluster.etcd.members.values()} == {"cp-0": False, "cp-1": True}
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", state.port)
+    await world.emulator.remove_machine({"uid": "uid-cp-1"})
+    assert not cluster.etcd.members, "nothing is left of the control plane: the next one begins with nothing"
 
 
 async def test_a_port_that_somebody_took_is_told_and_tried_again_without_haste(world: World) -> None:

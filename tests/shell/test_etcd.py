@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -63,10 +63,9 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def _emulated() -> AsyncIterator[Cluster]:
-    cluster_ca, etcd_ca = _ca("kubernetes"), _ca("etcd-ca")
-    etcd = EmulatedEtcd("default/c1")
-    pods: dict[tuple[str, str], dict[int, ForwardTarget]] = {}
+async def forwarding(pods: Mapping[tuple[str, str], PodPorts]) -> AsyncIterator[ApiAccess]:
+    """An HTTPS API server that only forwards ports of these pods, by namespace and name."""
+    cluster_ca = _ca("kubernetes")
     app = web.Application()
     app.router.add_route("*", ROUTE, PortForwardHandler(lambda namespace, pod: pods.get((namespace, pod))).__call__)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,18 +77,26 @@ async def _emulated() -> AsyncIterator[Cluster]:
     await site.start()
     port = runner.addresses[0][1]
     trusting = ssl.create_default_context(cadata=cluster_ca.cert_pem.decode())
-    async with aiohttp.ClientSession() as session:
-        world = Cluster(etcd, etcd_ca, ApiAccess(session, f"https://127.0.0.1:{port}", trusting), pods)
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield ApiAccess(session, f"https://127.0.0.1:{port}", trusting)
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _emulated() -> AsyncIterator[Cluster]:
+    etcd_ca, etcd = _ca("etcd-ca"), EmulatedEtcd("default/c1")
+    pods: dict[tuple[str, str], dict[int, ForwardTarget]] = {}
+    async with forwarding(pods) as api:
+        world = Cluster(etcd, etcd_ca, api, pods)
         for node in NODES:
             member = etcd.join(node, (f"https://{node}:2380",))
             context = server_context(etcd_ca.cert_pem, _leaf(etcd_ca, node, "server", "client"))
             endpoint = EtcdEndpoint(etcd, member.id, context, changed=lambda: world.saved.append(json.dumps(etcd.to_json())))
             world.endpoints[node] = endpoint
             pods["kube-system", f"etcd-{node}"] = {2379: endpoint}
-        try:
-            yield world
-        finally:
-            await runner.cleanup()
+        yield world
 
 
 @pytest.fixture

@@ -15,10 +15,12 @@ import pytest
 from fleetwake.errors import FleetwakeError
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import ApiConfig
+from fleetwake.kube.pki import KeyPair
+from fleetwake.kube.port_forward import ApiAccess
 from fleetwake.plan import EtcdMoveLeader
 from fleetwake.shell.cache import Cache
 from fleetwake.shell.dial import Dialer, RemoteApi
-from fleetwake.shell.ports import Request, Response
+from fleetwake.shell.ports import Clock, Request, Response
 from fleetwake.shell.secret_bytes import SecretBytes
 from fleetwake.sim.loop import SimClock
 from schemas.keys import ClusterKey
@@ -30,9 +32,9 @@ DEMO = ClusterKey("default", "demo")
 class Management:
     """A management API that holds the etcd CA, and gives it when it may."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, etcd_ca: KeyPair) -> None:
         self.asked, self.may = asyncio.Event(), asyncio.Event()
-        pair = {"tls.crt": cluster.etcd_ca.cert_pem, "tls.key": cluster.etcd_ca.key_pem}
+        pair = {"tls.crt": etcd_ca.cert_pem, "tls.key": etcd_ca.key_pem}
         self._body = orjson.dumps({"data": {name: base64.b64encode(value).decode() for name, value in pair.items()}})
 
     async def send(self, request: Request) -> Response:
@@ -48,16 +50,17 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield found
 
 
-def remote(cluster: Cluster, management: Management) -> RemoteApi:
-    client = ApiClient(ApiConfig(cluster.api.base_url, cluster.api.tls))
+def remote(access: ApiAccess, management: Management, clock: Clock | None = None) -> RemoteApi:
+    """What a worker has of a workload cluster behind that API server."""
+    client = ApiClient(ApiConfig(access.base_url, access.tls))
     loop: Any = asyncio.get_running_loop()
-    return RemoteApi(DEMO, client, Dialer(management, SimClock(loop), SecretBytes(Cache(loop.time), loop.time)))
+    return RemoteApi(DEMO, client, Dialer(management, clock or SimClock(loop), SecretBytes(Cache(loop.time), loop.time)))
 
 
 async def test_no_connection_is_made_once_its_cluster_is_closed(cluster: Cluster) -> None:
-    management, told = Management(cluster), []
+    management, told = Management(cluster.etcd_ca), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
-    api = remote(cluster, management)
+    api = remote(cluster.api, management)
     step = EtcdMoveLeader(DEMO, cluster.id("cp-0"), "cp-0", "cp-0", "test")
     moving = asyncio.create_task(api.move_leader(step))
     await management.asked.wait()
@@ -77,9 +80,9 @@ async def test_no_connection_is_made_once_its_cluster_is_closed(cluster: Cluster
 
 
 async def test_a_kept_connection_is_closed_with_its_cluster(cluster: Cluster) -> None:
-    management = Management(cluster)
+    management = Management(cluster.etcd_ca)
     management.may.set()
-    api = remote(cluster, management)
+    api = remote(cluster.api, management)
     assert (await api.look("etcd/members", ("cp-0",)))["leader"] == cluster.etcd.leader_id
     assert cluster.endpoints["cp-0"].connections == 1
     await api.close()

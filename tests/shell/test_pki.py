@@ -142,6 +142,9 @@ def test_a_kubeconfig_names_everything_after_the_cluster(ca: KeyPair) -> None:
     assert document["clusters"][0]["cluster"]["server"] == "https://10.0.0.1:6443"
     assert kubeconfig_client_certificate(rendered) == client.cert_pem
     assert rendered == render_kubeconfig("c1", "https://10.0.0.1:6443", ca.cert_pem, client)
+    other = yaml.safe_load(render_kubeconfig("c1", "https://10.0.0.1:6443", ca.cert_pem, client, name="jane", acting_as={"as": "jane", "as-groups": ["a"]}))
+    assert other["current-context"] == "c1-jane@c1"
+    assert {name: other["users"][0]["user"][name] for name in ("as", "as-groups")} == {"as": "jane", "as-groups": ["a"]}
 
 
 @pytest.mark.parametrize("document", [b"", b"[]", b"users: []", b"\x00", b"{current-context: x, contexts: [], users: []}"])

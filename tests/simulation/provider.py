@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fleetwake.errors import RetryableError
 from fleetwake.shell.ports import Clock
 from fleetwake.sim.apiserver import ApiStatusError, DeleteOptions, WriteOptions
+from fleetwake.sim.etcd import EtcdRefusal
 from fleetwake.sim.workloads import SimWorkload
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
 from schemas.keys import ClusterKey, ObjectKey
@@ -30,7 +32,6 @@ class SimProvider:
         self.states: dict[str, ClusterState] = {}
         self.workloads: dict[ClusterKey, SimWorkload] = {}
         self.hosts: dict[str, MachineArguments] = {}
-        self.members_lost = 0
         self.actions: Mapping[str, Any] = {
             "ensure_cluster": self.ensure_cluster,
             "ensure_machine": self.ensure_machine,
@@ -96,8 +97,12 @@ class SimProvider:
                 for component in ("kube-controller-manager", "kube-scheduler"):
                     self._static_pod(workload, wanted, component)
         elif stage == ETCD:
-            if workload.etcd.find(wanted.machine) is None:
-                workload.etcd.join(wanted.machine, (f"https://{wanted.address}:2380",))
+            member = workload.etcd.find(wanted.machine)
+            if member is None or not member.running:
+                try:
+                    workload.etcd.add(wanted.machine, (f"https://{wanted.address}:2380",))
+                except EtcdRefusal as refusal:
+                    raise RetryableError(refusal.message, operation="kubeadm join") from refusal
             self._static_pod(workload, wanted, "etcd")
         elif stage == API_SERVER:
             self._static_pod(workload, wanted, "kube-apiserver")
@@ -148,9 +153,11 @@ class SimProvider:
             name = f"{component}-{wanted.machine}"
             if self._has(workload, "pods", "kube-system", name):
                 workload.server.delete("pods", "kube-system", name, DeleteOptions(grace_seconds=0))
+        workload.serving = any(host.control_plane and host.cluster == wanted.cluster for host in self.hosts.values())
         member = workload.etcd.find(wanted.machine)
         if member is not None:
-            if len(workload.etcd.members) > 1:
-                self.members_lost += 1
-            workload.etcd.forget(member.id)
-        workload.serving = any(host.control_plane and host.cluster == wanted.cluster for host in self.hosts.values())
+            workload.etcd.lose(member.id)
+        if not workload.serving:
+            # nothing is left of it: what comes next begins with nothing
+            for left in tuple(workload.etcd.members):
+                workload.etcd.forget(left)

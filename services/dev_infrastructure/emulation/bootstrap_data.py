@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetwake import yaml_text
-from services.dev_infrastructure.emulation.user_data import BootstrapError, UserData, explain
+from services.dev_infrastructure.emulation.user_data import BootstrapError, UserData, explain, mapping
 
 JsonDict = dict[str, Any]
 V1BETA3, V1BETA4 = "kubeadm.k8s.io/v1beta3", "kubeadm.k8s.io/v1beta4"
+API_PORT = 6443
+V1BETA4_SINCE = (1, 31)
 KUBELET = "kubelet.config.k8s.io/v1beta1"
 CONTROL_PLANE_TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 CONTROL_PLANE_FILES = ("/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/ca.key")
@@ -62,6 +64,7 @@ class BootstrapData:
     labels: Mapping[str, str] = field(default_factory=dict)
     token: tuple[str, str] = field(default=("", ""), repr=False)
     cluster_configuration: JsonDict = field(default_factory=dict)
+    api_port: int = API_PORT
 
     @property
     def external_etcd(self) -> bool:
@@ -147,7 +150,7 @@ def _init(documents: list[JsonDict], path: str) -> BootstrapData:
     if init["apiVersion"] != cluster["apiVersion"]:
         raise BootstrapError(f"{path}: documents of different apiVersions cannot be mixed")
     taints, labels = _registration(init, path, control_plane=True)
-    return BootstrapData(False, True, init["apiVersion"], taints, labels, cluster_configuration=cluster)
+    return BootstrapData(False, True, init["apiVersion"], taints, labels, cluster_configuration=cluster, api_port=_api_port(init))
 
 
 def _join(documents: list[JsonDict], path: str) -> BootstrapData:
@@ -159,7 +162,34 @@ def _join(documents: list[JsonDict], path: str) -> BootstrapData:
     if match is None and not discovery.get("file"):
         raise BootstrapError(f"{path}: JoinConfiguration has no discovery token of the form id.secret")
     taints, labels = _registration(join, path, control_plane=control_plane)
-    return BootstrapData(True, control_plane, join["apiVersion"], taints, labels, (match[1], match[2]) if match else ("", ""))
+    port = _api_port(join.get("controlPlane") or {})
+    return BootstrapData(True, control_plane, join["apiVersion"], taints, labels, (match[1], match[2]) if match else ("", ""), api_port=port)
+
+
+def _api_port(document: JsonDict) -> int:
+    return int((document.get("localAPIEndpoint") or {}).get("bindPort") or API_PORT)
+
+
+def stored_configuration(text: str, version: str) -> JsonDict:
+    """The ClusterConfiguration that a cluster keeps, as kubeadm of a version reads it.
+
+    Raises:
+        BootstrapError: it cannot: the API is too new for it, or the cluster too old.
+    """
+    document = mapping(text, "kubeadm-config")
+    api, kubeadm, cluster = str(document.get("apiVersion")), _minor(version), _minor(str(document.get("kubernetesVersion")))
+    if api not in (V1BETA3, V1BETA4) or (api == V1BETA4 and () < kubeadm < V1BETA4_SINCE):
+        raise BootstrapError(f"kubeadm join: kubeadm {version} cannot read a ClusterConfiguration of {api}", again=True)
+    if cluster and kubeadm and cluster < (kubeadm[0], kubeadm[1] - 1):
+        found = document.get("kubernetesVersion")
+        raise BootstrapError(f"kubeadm join: kubeadm {version} is for control planes of one minor version before at most, not {found}", again=True)
+    return document
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    """Major and minor of a version; empty for a text that is none."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found is not None else ()
 
 
 def _registration(document: JsonDict, path: str, *, control_plane: bool) -> tuple[tuple[JsonDict, ...], dict[str, str]]:

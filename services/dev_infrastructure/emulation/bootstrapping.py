@@ -14,6 +14,7 @@ from fleetwake.errors import NotFoundError
 from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
 from fleetwake.sim.apiserver import ApiStatusError, WriteOptions
 from fleetwake.sim.apiserver.store import Key
+from fleetwake.sim.etcd import EmulatedMember, EtcdRefusal
 from services.dev_infrastructure.emulation import bootstrap_data, fetched, kubelet, objects, user_data
 from services.dev_infrastructure.emulation.bootstrap_data import BootstrapData
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
@@ -59,9 +60,11 @@ class Bootstrapper:
         if data.control_plane != host.control_plane:
             kinds = ("a control plane host", "a worker")
             raise BootstrapError(f"the bootstrap data is that of {kinds[not data.control_plane]}, the Machine is {kinds[not host.control_plane]}")
+        host.api_port = data.api_port
         if data.join:
             if not wanted.again:
                 self._may_join(cluster, data)
+                self._read_configuration(cluster, host)
         else:
             self._may_init(cluster, data, again=wanted.again)
         facts = objects.NodeFacts(
@@ -126,6 +129,15 @@ class Bootstrapper:
         if expires and datetime.fromisoformat(expires.replace("Z", "+00:00")) <= self._now():
             raise BootstrapError(f"kubeadm join: the bootstrap token {token_id} has expired", again=True)
 
+    def _read_configuration(self, cluster: EmulatedCluster, host: Host) -> None:
+        """What kubeadm join reads in the cluster: a control plane host runs the version that stands there, whatever kubeadm it has itself."""
+        found = cluster.server.store.get(Key("configmaps", objects.SYSTEM, "kubeadm-config"))
+        text = (found.obj.get("data") or {}).get("ClusterConfiguration") if found is not None else None
+        if not text:
+            raise BootstrapError("kubeadm join: the ConfigMap kube-system/kubeadm-config has no ClusterConfiguration", again=True)
+        configuration = bootstrap_data.stored_configuration(text, host.version)
+        host.components = str(configuration.get("kubernetesVersion") or "") if host.control_plane else ""
+
     # ---- etcd -------------------------------------------------------------------------------------------------------------------------
     async def _etcd(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
         if cluster.external_etcd:
@@ -134,9 +146,22 @@ class Bootstrapper:
         if cluster.etcd_ca != ca.cert_pem or cluster.etcd_serving is None:
             spec = CertificateSpec("etcd", sans=("localhost", "127.0.0.1", "etcd"), usages=("server", "client"))
             cluster.trust_etcd(ca.cert_pem, sign_certificate(ca, spec, generate_key("ECDSA-P256"), now=self._now()))
-        member = cluster.etcd.find(host.name) or cluster.etcd.join(host.name, (f"https://{wanted.address}:2380",))
-        host.member_id = member.id
+        host.member_id = self._member(cluster, host, wanted).id
         self._static_pod(cluster, host, "etcd")
+
+    @staticmethod
+    def _member(cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> EmulatedMember:
+        found = cluster.etcd.find(host.name)
+        if found is not None and found.running:
+            return found
+        peers = (f"https://{wanted.address}:2380",)
+        if wanted.again:
+            # what was lost with the store is brought back, not joined
+            return cluster.etcd.join(host.name, peers)
+        try:
+            return cluster.etcd.add(host.name, peers)
+        except EtcdRefusal as refusal:
+            raise BootstrapError(f"kubeadm join: {refusal.message}", again=True) from refusal
 
     # ---- API server -------------------------------------------------------------------------------------------------------------------
     async def _api_server(self, cluster: EmulatedCluster, host: Host, wanted: MachineArguments) -> None:
@@ -157,7 +182,7 @@ class Bootstrapper:
         node = cluster.server.store.get(Key("nodes", "", host.name))
         if node is None:
             raise BootstrapError(f"the Node {host.name} was deleted while its host started")
-        made = _create(cluster, "pods", objects.static_pod(component, node.obj, host.version))
+        made = _create(cluster, "pods", objects.static_pod(component, node.obj, host.components or host.version))
         if made is not None:
             kubelet.start(cluster.server, made)
 

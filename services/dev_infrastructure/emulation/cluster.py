@@ -22,12 +22,13 @@ from fleetwake.sim.http import Extensions, application
 from fleetwake.sim.port_forward import PodPorts, PortForwardHandler
 from schemas.keys import ClusterKey
 from services.dev_infrastructure.emulation import objects
-from services.dev_infrastructure.emulation.kubelet import Kubelet, delete
+from services.dev_infrastructure.emulation.kubelet import Kubelet, crash, delete
 from services.dev_infrastructure.emulation.serving import ApiServerPort, Authenticator, Listener
 from services.dev_infrastructure.kinds.state import API_SERVER, NODE, ClusterState, MachineState
 
 JsonDict = dict[str, Any]
 FORMAT = 1
+API_PORT = 6443
 AS_NODE_CONTROLLER = WriteOptions(field_manager="kube-controller-manager", subresource="status")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 HISTORY_MAX = 128
@@ -54,7 +55,8 @@ class Afflictions:
 class Host:
     """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's.
 
-    ``fetched`` is what it fetched once and needs until it is a Node.
+    ``components``: the version of its static pods, where kubeadm was told another than its own; ``api_port``: where its API server listens;
+    ``fetched``: what it fetched once and needs until it is a Node.
     """
 
     uid: str
@@ -71,6 +73,8 @@ class Host:
     member_id: int = 0
     ca_pem: bytes = b""
     serving: KeyPair | None = None
+    components: str = ""
+    api_port: int = API_PORT
     fetched: bytes = field(default=b"", repr=False)
 
     def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
@@ -83,7 +87,8 @@ class Host:
 
 
 class EmulatedCluster:
-    """See the module. ``dirty`` is called after every change worth keeping, ``keep`` before a client is told that its write is done.
+    """See the module. ``dirty`` is called after every change worth keeping, ``keep`` before a client is told that its write is done, ``worth_a_try`` when
+    hosts that wait may find what they wait for.
 
     ``promised_port`` is the port kept on disk, before it is reserved again.
     """
@@ -98,7 +103,7 @@ class EmulatedCluster:
         self.external_etcd = self.initialized = False
         self.configuration: JsonDict = {}
         self.listener: Listener | None = None
-        self.token_came: Callable[[], None] = lambda: None
+        self.worth_a_try: Callable[[], None] = lambda: None
         self.keep: Callable[[], None] = lambda: None
         self.afflictions = Afflictions()
         self._now, self._dirty = now, dirty
@@ -126,8 +131,9 @@ class EmulatedCluster:
     def _changed(self, change: Change) -> None:
         self._dirty(self)
         key = change.entry.key
-        if key.resource == "secrets" and key.name.startswith("bootstrap-token-") and change.type != "DELETED":
-            self.token_came()
+        token = key.resource == "secrets" and key.name.startswith("bootstrap-token-")
+        if change.type != "DELETED" and (token or (key.resource, key.name) == ("configmaps", "kubeadm-config")):
+            self.worth_a_try()
 
     def begin_anew(self) -> None:
         """A control plane that lost all its hosts lost its etcd: what comes next begins with nothing."""
@@ -184,10 +190,11 @@ class EmulatedCluster:
         return response
 
     async def serve(self) -> None:
-        """Serve if an API server is registered, else do not."""
+        """Serve if an API server is registered and its etcd can agree on something, else do not."""
         if self.listener is None:
             return
-        servers = [] if self.afflictions.cut else self.api_servers
+        agreeing = self.external_etcd or not self.etcd.members or self.etcd.has_quorum
+        servers = self.api_servers if agreeing and not self.afflictions.cut else []
         newest = servers[-1] if servers else None
         if newest is not None and newest.serving is not None:
             await self.listener.serve(newest.ca_pem, newest.serving)
@@ -202,7 +209,7 @@ class EmulatedCluster:
             if pod == f"etcd-{host.name}" and host.member_id:
                 return {2379: self._endpoint(host.member_id)}
             if pod == f"kube-apiserver-{host.name}" and host.serving is not None and self.listener is not None:
-                return {6443: ApiServerPort(self.listener, host.ca_pem, host.serving)}
+                return {host.api_port: ApiServerPort(self.listener, host.ca_pem, host.serving)}
         return {}
 
     def _endpoint(self, member_id: int) -> etcd.EtcdEndpoint:
@@ -216,8 +223,13 @@ class EmulatedCluster:
         return found
 
     def _etcd_changed(self) -> None:
+        for host in self.hosts.values():
+            if host.member_id in self.etcd.removed:
+                # etcd ends itself where it was removed, and is not started again
+                crash(self.server, f"etcd-{host.name}")
         self._dirty(self)
         self.keep()
+        self.worth_a_try()
 
     def trust_etcd(self, ca_pem: bytes, serving: KeyPair) -> None:
         """Serve etcd with this certificate to clients of this CA."""
@@ -230,16 +242,24 @@ class EmulatedCluster:
         if host is None:
             return
         if host.member_id:
-            self.etcd.forget(host.member_id)
+            self._lose(host.member_id)
             endpoint = self._endpoints.pop(host.member_id, None)
             if endpoint is not None:
                 endpoint.hang_up()
         for component in objects.STATIC_PODS if host.control_plane else ():
             delete(self.server, "pods", objects.SYSTEM, f"{component}-{host.name}")
-        if API_SERVER in host.done and not self.api_servers:
+        if API_SERVER in host.done:
             await self.serve()
         if NODE in host.done:
             self.miss(host.name)
+
+    def _lose(self, member_id: int) -> None:
+        """What becomes of a member whose host is gone: etcd keeps it in its list, unless nothing is left of etcd."""
+        if any(other.member_id in self.etcd.members for other in self.hosts.values()):
+            self.etcd.lose(member_id)
+            return
+        for left in tuple(self.etcd.members):
+            self.etcd.forget(left)
 
     def miss(self, node: str) -> None:
         """Wait whether the kubelet of a Node that is not heard of any more reports again."""
@@ -340,6 +360,8 @@ def _host_json(host: Host) -> JsonDict:
         "memberID": f"{host.member_id:x}",
         "ca": host.ca_pem.decode(),
         "serving": _pair_json(host.serving),
+        "components": host.components,
+        "apiPort": host.api_port,
         "fetched": base64.b64encode(host.fetched).decode(),
     }
 
@@ -360,5 +382,7 @@ def _host(value: JsonDict) -> Host:
         int(value["memberID"], 16),
         value["ca"].encode(),
         _pair(value["serving"]),
+        value.get("components", ""),
+        value.get("apiPort", API_PORT),
         base64.b64decode(value.get("fetched", "")),
     )

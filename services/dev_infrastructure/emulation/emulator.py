@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fleetwake.background import Background
 from fleetwake.errors import NotFoundError, RetryableError, UnavailableError
 from fleetwake.kind import Change
 from fleetwake.sim.apiserver import ApiStatusError
@@ -59,7 +60,7 @@ class Emulator:
         self.clusters: dict[str, EmulatedCluster] = {}
         self.states: dict[str, ClusterState] = {}
         self._saves: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(lambda error: log.error("cleaning up an emulated cluster failed", exc_info=error))
         self.actions: Mapping[str, Any] = {
             "ensure_cluster": self.ensure_cluster,
             "ensure_machine": self.ensure_machine,
@@ -95,8 +96,7 @@ class Emulator:
 
     async def close(self) -> None:
         """Keep everything and end."""
-        for task in self._tasks:
-            task.cancel()
+        self._background.cancel()
         for key, cluster in self.clusters.items():
             if key in self._saves:
                 self._save(cluster)
@@ -105,7 +105,7 @@ class Emulator:
         self.states.clear()
 
     def _register(self, cluster: EmulatedCluster) -> None:
-        cluster.token_came = lambda: self._retry(cluster)
+        cluster.worth_a_try = lambda: self._retry(cluster)
         cluster.keep = lambda: self._keep(cluster)
         self.clusters[str(cluster.key)] = cluster
 
@@ -147,6 +147,7 @@ class Emulator:
             raise RetryableError("its emulated cluster is not there yet", operation=f"start DevMachine {wanted.name}")
         async with cluster.lock:
             host = await self._host(cluster, wanted)
+            served = API_SERVER in host.done
             try:
                 for stage in wanted.stages:
                     if stage not in host.done:
@@ -164,7 +165,7 @@ class Emulator:
                 self._publish(cluster)
                 self._save(cluster)
                 self._outside.wake(self._machine_key(cluster, host))
-        if API_SERVER in wanted.stages:
+        if API_SERVER in host.done and not served:
             self._retry(cluster)
 
     async def _host(self, cluster: EmulatedCluster, wanted: MachineArguments) -> Host:
@@ -215,19 +216,9 @@ class Emulator:
             return
         uid = str(((change.before or {}).get("metadata") or {}).get("uid", ""))
         if change.key.kind == DevCluster.KIND and any(cluster.uid == uid for cluster in self.clusters.values()):
-            self._spawn(self.remove_cluster({"uid": uid}))
+            self._background.spawn(self.remove_cluster({"uid": uid}))
         elif change.key.kind == DevMachine.KIND and any(uid in cluster.hosts for cluster in self.clusters.values()):
-            self._spawn(self.remove_machine({"uid": uid}))
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("cleaning up an emulated cluster failed", exc_info=task.exception())
+            self._background.spawn(self.remove_machine({"uid": uid}))
 
     def _retry(self, cluster: EmulatedCluster) -> None:
         """What hosts were waiting for may have come: let them try again."""

@@ -123,6 +123,13 @@ def start(server: ApiServer, pod: JsonDict) -> None:
     server.update("pods", {**pod, "status": objects.running(pod, address, server.now())}, pod["metadata"]["namespace"], AS_KUBELET)
 
 
+def crash(server: ApiServer, name: str) -> None:
+    """Tell that the container of a static pod has ended and ends again whenever it is started; once."""
+    found = server.store.get(Key("pods", objects.SYSTEM, name))
+    if found is not None and any(one.get("ready") for one in (found.obj.get("status") or {}).get("containerStatuses") or ()):
+        server.update("pods", {**found.obj, "status": objects.crashed(found.obj["status"], server.now())}, objects.SYSTEM, AS_KUBELET)
+
+
 def delete(server: ApiServer, resource: str, namespace: str, name: str) -> None:
     """Delete at once, if it is there."""
     try:

@@ -6,6 +6,7 @@ Source: kubeadm 1.36 (phases kubelet-start, upload-config, addons; static pod ma
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +22,8 @@ CONTROL_PLANE_LABELS = {"node-role.kubernetes.io/control-plane": "", "node.kuber
 WINDOWS_BUILD = "node.kubernetes.io/windows-build"
 UNREACHABLE_TAINT = "node.kubernetes.io/unreachable"
 IMAGES = "registry.k8s.io"
-COREDNS_TAG = "v1.12.4"
+COREDNS_TAGS = (((1, 33), "v1.12.4"), ((0, 0), "v1.11.3"))
+"""The CoreDNS that kubeadm brings, by the first minor version it brings it with."""
 DEFAULT_VERSION = "v1.36.0"
 COREFILE = """.:53 {
     errors
@@ -204,6 +206,16 @@ def running(pod: JsonDict, host_ip: str, at: datetime) -> JsonDict:
     }
 
 
+def crashed(status: JsonDict, at: datetime) -> JsonDict:
+    """The status of a pod whose containers end as often as they are started."""
+    now = timestamp(at)
+    ended = {"ready": False, "started": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}
+    conditions = [
+        {**one, "status": "False", "lastTransitionTime": now} if one["type"] in ("Ready", "ContainersReady") else one for one in status.get("conditions", ())
+    ]
+    return {**status, "conditions": conditions, "containerStatuses": [{**one, **ended} for one in status.get("containerStatuses", ())]}
+
+
 def kubeadm_config(configuration: JsonDict) -> JsonDict:
     """The ConfigMap in which kubeadm keeps its ClusterConfiguration."""
     text = yaml.safe_dump(configuration, sort_keys=True, width=1 << 20)
@@ -231,7 +243,7 @@ def cluster_objects(configuration: JsonDict, version: str) -> list[tuple[str, Js
     dns = configuration.get("dns") or {}
     images = configuration.get("imageRepository") or IMAGES
     dns_images = dns.get("imageRepository") or (f"{images}/coredns" if images == IMAGES else images)
-    dns_image = f"{dns_images}/coredns:{dns.get('imageTag') or COREDNS_TAG}"
+    dns_image = f"{dns_images}/coredns:{dns.get('imageTag') or coredns_tag(version)}"
     rules: tuple[tuple[str, list[JsonDict]], ...] = (
         ("kubeadm:get-nodes", [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]),
         ("system:coredns", [{"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]}]),
@@ -247,6 +259,13 @@ def cluster_objects(configuration: JsonDict, version: str) -> list[tuple[str, Js
     made.append(("deployments.apps", _workload("Deployment", "coredns", "kube-dns", dns_image)))
     made.append(("daemonsets.apps", _workload("DaemonSet", "kube-proxy", "kube-proxy", f"{images}/kube-proxy:{version}")))
     return made
+
+
+def coredns_tag(version: str) -> str:
+    """The tag of the CoreDNS that kubeadm of a version brings."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    minor = (int(found[1]), int(found[2])) if found is not None else COREDNS_TAGS[0][0]
+    return next(tag for since, tag in COREDNS_TAGS if since <= minor)
 
 
 def _binding(name: str, role: str, subjects: list[JsonDict]) -> JsonDict:

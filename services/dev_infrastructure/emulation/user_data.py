@@ -94,7 +94,7 @@ def _cloud_config(value: bytes, node_name: str, *, windows: bool) -> UserData:
         raise BootstrapError("the bootstrap data is no UTF-8 text") from None
     if HEADER not in (line.strip() for line in text.split("\n", 2)[:2]):
         raise BootstrapError(f"the bootstrap data does not begin with {HEADER}")
-    config = _mapping(filled(text, node_name), "the cloud-config")
+    config = mapping(filled(text, node_name), "the cloud-config")
     if windows:
         foreign = sorted(set(config) - WINDOWS_SECTIONS)
         if foreign:
@@ -104,7 +104,8 @@ def _cloud_config(value: bytes, node_name: str, *, windows: bool) -> UserData:
     return UserData(dict(_written(config, windows=windows)), commands)
 
 
-def _mapping(text: str, what: str) -> JsonDict:
+def mapping(text: str, what: str) -> JsonDict:
+    """A YAML mapping. Raises: BootstrapError, which names ``what`` and shows nothing of it."""
     try:
         found = yaml_text.load(text)
     except yaml_text.YAMLError as error:

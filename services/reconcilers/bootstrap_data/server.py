@@ -23,7 +23,8 @@ from services.reconcilers.bootstrap_data.authority import SECRET_NAME, Authority
 from services.reconcilers.bootstrap_data.handing_out import HandingOut, Place, config_key
 
 log = logging.getLogger(__name__)
-REFRESH_SECONDS = 60.0
+REFRESH_SECONDS, RETRY_SECONDS = 3600.0, 60.0
+"""Between two looks at the certificate, which is renewed a month before it ends: a settled fleet makes no other request. Sooner after a failure."""
 TIMEOUT_SECONDS = 1.0
 """For Redis: without its answer the API server's counts."""
 REMEMBERED_SECONDS = 7 * 24 * 3600
@@ -132,11 +133,14 @@ class BootstrapDataServer:
         await self._spent.close()
 
     async def _refresh(self) -> None:
+        pause = REFRESH_SECONDS
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(pause)
             try:
                 await self._authority.refresh()
+                pause = REFRESH_SECONDS
             except FleetwakeError as error:
+                pause = RETRY_SECONDS
                 log.warning("the certificate of the bootstrap data service is not refreshed: %s", error)
 
     async def _get(self, request: web.Request) -> web.Response:

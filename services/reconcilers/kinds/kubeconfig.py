@@ -8,6 +8,7 @@ Source: kinds.md §0.4 (names, type, keys); Cluster API v1.14 util/kubeconfig.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fleetwake import labels
@@ -23,7 +24,18 @@ CLIENT_KEY_ALGORITHM = "ECDSA-P256"
 """Of the client key where the control plane's configuration sets no encryptionAlgorithm (upstream: RSA-2048). Nobody else signs with it, and clients
 understand either; making and using an RSA key costs a thousand times the CPU. CAs and the service-account key stay RSA-2048 by default."""
 
-ADMIN = CertificateSpec(common_name="kubernetes-admin", organizations=("system:masters",), usages=("client",))
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose kubeconfig it is: ``name`` within the file, the certificate it shows, and whom it impersonates with that (``as``, ``as-groups``)."""
+
+    name: str
+    certificate: CertificateSpec
+    acting_as: Mapping[str, str | list[str]] | None = None
+
+
+ADMIN = Identity("admin", CertificateSpec(common_name="kubernetes-admin", organizations=("system:masters",), usages=("client",)))
+"""The controllers' own."""
 
 
 def secret_key(cluster: ClusterKey, purpose: str) -> ObjectKey:
@@ -56,21 +68,22 @@ def create_kubeconfig(cluster: ClusterKey, endpoint: APIEndpoint, owner: OwnerRe
     )
 
 
-def kubeconfig_value(cluster: ClusterKey, endpoint: APIEndpoint, algorithm: str = CLIENT_KEY_ALGORITHM) -> Computed:
-    """The bytes of a fresh admin kubeconfig, made when the request is sent."""
-    return Computed("admin kubeconfig", _renderer(cluster, server_url(endpoint)), secrets=(secret_key(cluster, "ca"),), private_keys=(algorithm,))
+def kubeconfig_value(cluster: ClusterKey, endpoint: APIEndpoint, algorithm: str = CLIENT_KEY_ALGORITHM, identity: Identity = ADMIN) -> Computed:
+    """The bytes of a fresh kubeconfig, made when the request is sent."""
+    render = _renderer(cluster, server_url(endpoint), identity)
+    return Computed(f"{identity.name} kubeconfig", render, secrets=(secret_key(cluster, "ca"),), private_keys=(algorithm,))
 
 
-def _renderer(cluster: ClusterKey, server: str) -> Callable[[SecretInputs], Any]:
+def _renderer(cluster: ClusterKey, server: str, identity: Identity) -> Callable[[SecretInputs], Any]:
     ca_key = secret_key(cluster, "ca")
 
     def render(inputs: SecretInputs) -> Any:
         data: Mapping[str, bytes] = inputs.secrets.get(ca_key, {})
         ca = KeyPair(data.get("tls.crt", b""), data.get("tls.key", b""))
         try:
-            client = sign_certificate(ca, ADMIN, inputs.private_keys[0], now=inputs.now)
+            client = sign_certificate(ca, identity.certificate, inputs.private_keys[0], now=inputs.now)
         except (ValueError, TypeError) as error:
             raise InvalidError(f"Secret {ca_key.namespace}/{ca_key.name} holds no usable CA: {error}", operation="render kubeconfig") from error
-        return render_kubeconfig(cluster.name, server, ca.cert_pem, client)
+        return render_kubeconfig(cluster.name, server, ca.cert_pem, client, name=identity.name, acting_as=identity.acting_as)
 
     return render

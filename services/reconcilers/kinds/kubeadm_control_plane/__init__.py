@@ -1,7 +1,9 @@
 """KubeadmControlPlane: the Machines of a control plane, its certificates and its etcd.
 
-``observed`` reads, ``reconcile`` orders the phases: ``certificates``, ``machines`` (make, follow in place, adopt), ``health`` (``components``, ``etcd``),
-``scale`` (with ``preflight``), ``delete``, ``status`` (with ``availability``); ``up_to_date`` compares.
+``observed`` reads, ``reconcile`` orders the phases: ``certificates``, ``kubeconfigs`` (``declared_kubeconfigs``), ``machines`` (make, follow in place,
+adopt), ``health`` (``components``, ``etcd``), ``leaving`` (etcd members, the hook), ``remediation`` (with ``chain``), ``rollout`` (with ``permissions``,
+``cluster_configuration``), ``scale`` (with ``preflight``), ``addons`` (with ``corefile``, ``images``), ``delete``, ``status`` (with ``availability``). Each
+phase gives a ``move``; ``quorum`` says what the control plane survives, ``up_to_date`` compares, ``looking`` reads single objects of the workload cluster.
 
 Source: kinds.md §8, §16 (what wakes it); contracts.md §6.
 """

@@ -42,9 +42,15 @@ def judge(observed: Observed, member: Member) -> tuple[ConditionValue, ...]:
         return unknown(observed, "InspectionFailed", waiting_for_node(member))
     if node is None:
         return unknown(observed, "InspectionFailed", f"Node {member.node} does not exist")
-    if any(taint.get("key") == labels.UNREACHABLE_TAINT and taint.get("effect") == "NoExecute" for taint in (node.get("spec") or {}).get("taints") or ()):
+    if _unreachable(node):
         return unknown(observed, "InspectionFailed", f"Node {member.node} is unreachable")
     return (*(_pod_condition(observed, type_, component, node) for type_, component in pod_types(observed).items()), _node_condition(observed, member, node))
+
+
+def runs(observed: Observed, component: str, node_name: str) -> bool:
+    """Whether a static pod runs on a Node, whatever becomes of its Machine."""
+    node = next((node for node in observed.workload.nodes if node["metadata"]["name"] == node_name), None)
+    return node is not None and not _unreachable(node) and _pod_condition(observed, component, component, node).status == TRUE
 
 
 def unknown(observed: Observed, reason: str, message: str) -> tuple[ConditionValue, ...]:
@@ -54,6 +60,11 @@ def unknown(observed: Observed, reason: str, message: str) -> tuple[ConditionVal
 
 def _all(observed: Observed, status: ConditionStatus, reason: str, message: str) -> tuple[ConditionValue, ...]:
     return tuple(ConditionValue(type_, status, reason, message) for type_ in pod_types(observed))
+
+
+def _unreachable(node: Json) -> bool:
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return any(taint.get("key") == labels.UNREACHABLE_TAINT and taint.get("effect") == "NoExecute" for taint in taints)
 
 
 def _status_of(conditions: Any, type_: str) -> str:

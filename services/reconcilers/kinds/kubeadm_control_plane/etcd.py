@@ -1,19 +1,19 @@
-"""What etcd said, when to ask it again, and what may be done to its membership.
+"""What etcd said, and when to ask it again.
 
 etcd cannot be watched, so it is asked (``Look`` "etcd"): at once when a static pod of etcd or a Node changed since the last answer, soon while
 something is unhealthy or under way, seldom on a settled control plane, and again right before anything is done to its membership.
 
-Source: kinds.md §8.3 (members), §8.4 (repair), §8.5 (leadership), §8.6 (quorum); Cluster API v1.14 etcd conditions, observable output.
+Source: kinds.md §8.3 (members), §8.4 (strange members); Cluster API v1.14 etcd conditions, observable output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, Judged, is_true
+from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, is_true
 from fleetwake.plan import Look
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 
@@ -103,7 +103,7 @@ def asking(observed: Observed, *, settled: bool) -> Asking:
     if looked is None:
         return Asking(look, stale=True)
     age = observed.at - looked.at
-    changed = _changed_at(observed)
+    changed = _changed_at(observed, observed.living)
     if changed is not None and changed + CLOCK_STEP > looked.at:
         if age >= FRESH:
             return Asking(look, stale=True)
@@ -123,23 +123,28 @@ def nodes_to_ask(observed: Observed) -> tuple[str, ...]:
 
 
 def fresh(observed: Observed, reason: str) -> Asking | None:
-    """What to do first when membership is about to be touched, None when the last answer is fresh enough.
+    """What to do first when membership is about to be touched, None when the last answer is fresh enough: young, and younger than what a Node or pod shows.
 
     After a failed look it is not asked again at once: its answer would wake the next run, and that one would ask again.
     """
     looked = observed.workload.looks.get("etcd")
-    age = observed.at - looked.at if looked is not None else UNSETTLED_INTERVAL
+    if looked is None:
+        return Asking(Look(observed.cluster_key, "etcd", reason=reason, via=nodes_to_ask(observed)))
+    age, changed = observed.at - looked.at, _changed_at(observed, observed.members)
     if answer(observed) is None:
         if age < UNSETTLED_INTERVAL:
             return Asking(wait=UNSETTLED_INTERVAL - age)
+    elif changed is not None and changed + CLOCK_STEP > looked.at:
+        if observed.at < changed + CLOCK_STEP:
+            return Asking(wait=changed + CLOCK_STEP - observed.at)
     elif age <= FRESH:
         return None
     return Asking(Look(observed.cluster_key, "etcd", reason=reason, via=nodes_to_ask(observed)))
 
 
-def _changed_at(observed: Observed) -> datetime | None:
-    """When a Node of ours appeared or an etcd pod last changed its readiness; times ahead of our clock say nothing."""
-    nodes = {member.node for member in observed.living if member.node}
+def _changed_at(observed: Observed, members: Iterable[Member]) -> datetime | None:
+    """When a Node of these Machines appeared or an etcd pod last changed its readiness; times ahead of our clock say nothing."""
+    nodes = {member.node for member in members if member.node}
     times = [node["metadata"].get("creationTimestamp") for node in observed.workload.nodes if node["metadata"]["name"] in nodes]
     for pod in observed.workload.pods:
         if str(pod["metadata"]["name"]).removeprefix("etcd-") in nodes:
@@ -209,47 +214,3 @@ def matching(observed: Observed) -> bool:
 def _old(node: Mapping[str, Any], at: datetime) -> bool:
     created = _time(node["metadata"].get("creationTimestamp"))
     return created is not None and at - created > NEW_NODE
-
-
-# --- what may be done --------------------------------------------------------------------------------------------------------------------------
-
-
-def safe_without(observed: Observed, conditions: Mapping[str, Sequence[Judged]], removed: str, *, adding: bool = False) -> bool:
-    """Whether etcd keeps its quorum when the member named ``removed`` goes (or one is added): voters less unhealthy ones reach a majority.
-
-    ``conditions`` are those of each Machine, by its name. A member that starts, or learns, forbids any change.
-    """
-    found = answer(observed)
-    if found is None:
-        return False
-    by_node = {member.node: member for member in observed.members if member.node}
-    voters, sick, learners = int(adding), int(adding and len(found.members) > 1), 0
-    for one in found.members:
-        if not one.name:
-            learners, sick = learners + 1, sick + 1
-            continue
-        if one.name == removed:
-            continue
-        learners, voters = learners + one.learner, voters + (not one.learner)
-        machine = by_node.get(one.name)
-        healthy = not one.alarms if machine is None else is_true(conditions[machine.name], ETCD_MEMBER_HEALTHY)
-        sick += not healthy
-    return learners == 0 and voters - sick >= voters // 2 + 1
-
-
-def heirs(observed: Observed, conditions: Mapping[str, Sequence[Judged]], leaving: Member) -> tuple[EtcdMember, ...]:
-    """Members that can take over leadership, best first: healthy, not failed by a health check, up to date, newest."""
-    found = answer(observed)
-    if found is None:
-        return ()
-
-    def rank(member: Member) -> tuple[Any, ...]:
-        known = conditions[member.name]
-        created = member.machine.metadata.creation_timestamp
-        sick = any(one.type == "HealthCheckSucceeded" and one.status == FALSE for one in known)
-        age = -created.timestamp() if created is not None else 0.0
-        return (not is_true(known, ETCD_MEMBER_HEALTHY), sick, not is_true(known, "UpToDate"), age, member.name)
-
-    candidates: Iterable[Member] = sorted((one for one in observed.living if one.node and one.name != leaving.name), key=rank)
-    members = (found.of_node(member.node) for member in candidates)
-    return tuple(member for member in members if member is not None and not member.learner)

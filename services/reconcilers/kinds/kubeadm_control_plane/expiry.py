@@ -14,6 +14,7 @@ from fleetwake.conditions import is_true, wire_time
 from fleetwake.kind import Looked
 from fleetwake.patches import MetadataChange, metadata_patch, target
 from fleetwake.plan import Look, Step, soonest
+from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from services.reconcilers.kinds.kubeadm_control_plane.health import Health
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 
@@ -27,7 +28,7 @@ def note_expiry(observed: Observed, health: Health) -> tuple[tuple[Step, ...], t
     for member in observed.living if health.readable else ():
         if not member.node or member.config is None or member.config.annotated(labels.CERTIFICATES_EXPIRY):
             continue
-        query = f"certificate/{member.node}"
+        query = f"certificate/{member.node}{_port(member.config)}"
         looked = observed.workload.looks.get(query)
         expiry = _expiry(looked)
         if expiry is not None:
@@ -37,6 +38,14 @@ def note_expiry(observed: Observed, health: Health) -> tuple[tuple[Step, ...], t
         elif is_true(health.conditions[member.name], "APIServerPodHealthy"):
             steps.append(Look(observed.cluster_key, query, "when the Machine's certificates end is not known", (member.node,)))
     return tuple(steps), wait
+
+
+def _port(config: KubeadmConfig) -> str:
+    """Where the API server of the Machine listens, as the look takes it; ``""`` for the usual port."""
+    spec = config.spec
+    join = spec.join_configuration.control_plane
+    port = spec.init_configuration.local_api_endpoint.bind_port or (join.local_api_endpoint.bind_port if join is not None else None)
+    return f":{port}" if port else ""
 
 
 def _expiry(looked: Looked | None) -> datetime | None:

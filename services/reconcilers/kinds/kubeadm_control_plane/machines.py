@@ -20,6 +20,7 @@ from schemas.api.core.v1beta2.shared import ReadinessGate
 from schemas.api.meta import ObjectMeta
 from schemas.keys import ObjectKey
 from services.reconcilers.kinds.cloning import Clone, clone, inner_template, made_kind
+from services.reconcilers.kinds.kubeadm_control_plane import etcd
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 from services.reconcilers.kubeadm.versions import known_release, needs_kubelet_local_mode_gate
 
@@ -96,9 +97,7 @@ def create(observed: Observed, failure_domain: str, *, join: bool, reason: str) 
     Raises: ValueError when the naming template is unusable.
     """
     kcp = observed.kcp
-    suffix = names.derived_suffix(kcp.metadata.uid, (member.machine.metadata.uid for member in observed.members))
-    values = {"kubeadmControlPlane.name": kcp.name, "cluster.name": observed.cluster.name}
-    name = names.render_name(kcp.spec.machine_naming.template or NAME_TEMPLATE, random=suffix, values=values)
+    name = _name(observed)
     key = ObjectKey(Machine.GROUP, Machine.KIND, kcp.namespace, name)
     assert observed.template is not None
     infra = made_kind(observed.template)
@@ -116,6 +115,24 @@ def create(observed: Observed, failure_domain: str, *, join: bool, reason: str) 
     machine = Create(body=body, reason=reason, owner_uid=kcp.metadata.uid, apply=True, manager=MANAGER)
     branches = tuple((step,) for step in (_config(observed, key, UidOf(key), join=join), _infra(observed, key, UidOf(key))))
     return (machine, Together(branches, reason="the Machine's own objects"))
+
+
+def _name(observed: Observed) -> str:
+    """The name of the next Machine: none that a Node or an etcd member has still, nor that of the Machine it replaces.
+
+    Raises: ValueError when the naming template is unusable.
+    """
+    kcp, found = observed.kcp, etcd.answer(observed)
+    replaces = kcp.metadata.annotations.get(labels.REMEDIATION_IN_PROGRESS, "")
+    siblings = [*(member.machine.metadata.uid for member in observed.members), *([replaces] if replaces else [])]
+    values = {"kubeadmControlPlane.name": kcp.name, "cluster.name": observed.cluster.name}
+    taken = {str(node["metadata"]["name"]) for node in observed.workload.nodes} | {member.name for member in (found.members if found else ())}
+    for index in range(len(taken) + 1):
+        suffix = names.derived_suffix(kcp.metadata.uid, siblings, index)
+        name = names.render_name(kcp.spec.machine_naming.template or NAME_TEMPLATE, random=suffix, values=values)
+        if name not in taken:
+            break
+    return name
 
 
 def _metadata(observed: Observed, existing: Machine | None) -> dict[str, Any]:
@@ -187,7 +204,7 @@ def _follow(observed: Observed, machine: Machine) -> Apply | None:
         return None
     spec: dict[str, Any] = {
         "clusterName": machine.spec.cluster_name,
-        "version": machine.spec.version,
+        **({"version": machine.spec.version} if machine.spec.version else {}),
         "bootstrap": {"configRef": wire(machine.spec.bootstrap.config_ref)} if machine.spec.bootstrap.config_ref else wire(machine.spec.bootstrap),
         "infrastructureRef": wire(machine.spec.infrastructure_ref),
         **want,
@@ -281,7 +298,8 @@ def refusal(observed: Observed, machine: Machine) -> str:
     if machine.metadata.deleting:
         return f"Machine {machine.name} is being deleted"
     if not machine.spec.version:
-        return f"Machine {machine.name} has no version"
+        # whoever made it knows what runs there; it is replaced, as nobody else does
+        return ""
     one, other = known_release(machine.spec.version), known_release(observed.version)
     if one[0] != other[0] or abs(one[1] - other[1]) > 1:
         return f"Machine {machine.name} has version {machine.spec.version}, more than one minor away from {observed.version}"

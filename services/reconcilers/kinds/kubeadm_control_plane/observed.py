@@ -17,6 +17,7 @@ from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.keys import ClusterKey, GroupKind
+from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import ISSUED_FOR, KUBECONFIGS, DeclarationError, declared, secret_name
 from services.reconcilers.kubeadm.secrets import Purpose, certificate_files, secret_key
 
 SECRET = GroupKind("", "Secret")
@@ -47,13 +48,19 @@ class Member:
         """Whether the Machine is being deleted."""
         return self.machine.metadata.deleting
 
+    @property
+    def updating(self) -> bool:
+        """Whether the Machine is updated in place."""
+        return self.machine.annotated(labels.UPDATE_IN_PROGRESS)
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """A control plane with its Cluster and Machines.
 
     ``members`` are the control plane Machines this object controls, by name; ``adoptable`` those that nobody controls; ``foreign`` names those of
-    another controller. ``workers`` and ``pools`` name what must be gone before the control plane. ``secrets`` are those that exist, with hashed data.
+    another controller. ``workers`` and ``pools`` name what must be gone before the control plane. ``secrets`` are those that exist, with hashed data;
+    ``kubeconfigs`` the Secrets of declared kubeconfigs, and whatever has the name of one, by name.
     """
 
     at: datetime
@@ -65,6 +72,7 @@ class Observed:
     workers: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     secrets: Mapping[Purpose, External] = field(default_factory=dict)
+    kubeconfigs: Mapping[str, External] = field(default_factory=dict)
     template: External | None = None
     workload: Workload = field(default_factory=Workload)
     failure: Failure | None = None
@@ -105,6 +113,10 @@ class Observed:
         if len(self.members) == 1 and (self.members[0].deleting or _handed_over(self.members[0].machine)):
             return False
         return bool(self.members) and self.workload.connected and KUBEADM_CONFIG_MAP in self.workload.objects
+
+    def member(self, name: str) -> Member | None:
+        """The Machine of that name."""
+        return next((member for member in self.members if member.name == name), None)
 
     @property
     def living(self) -> tuple[Member, ...]:
@@ -148,10 +160,21 @@ def observe(view: View, key: Any) -> Observed | None:
         workers=tuple(machine.name for machine in machines if machine not in control),
         pools=tuple(pool.name for pool in view.of_cluster(MachinePool, cluster_key)),
         secrets={purpose: secret for purpose, secret in found.items() if secret is not None},
+        kubeconfigs=_kubeconfigs(view, kcp, cluster_key),
         template=view.external(GroupKind(ref.api_group, ref.kind), key.namespace, ref.name),
         workload=view.workload(cluster_key),
         failure=view.failure(),
     )
+
+
+def _kubeconfigs(view: View, kcp: KubeadmControlPlane, cluster: ClusterKey) -> dict[str, External]:
+    found = {one.key.name: one for one in view.externals_owned(kcp.metadata.uid, SECRET) if ISSUED_FOR in one.metadata.annotations}
+    try:
+        names = [secret_name(cluster.name, entry.name) for entry in declared(kcp.metadata.annotations.get(KUBECONFIGS))]
+    except DeclarationError:
+        return found
+    held = {name: view.external(SECRET, cluster.namespace, name) for name in names}
+    return found | {name: one for name, one in held.items() if one is not None}
 
 
 def _member(view: View, machine: Machine) -> Member:

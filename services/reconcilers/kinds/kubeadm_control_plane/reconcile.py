@@ -9,17 +9,24 @@ Source: kinds.md §8.1, §18; architecture.md §4 (one run does all it can).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from fleetwake import labels
 from fleetwake.errors import InvalidError
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with, target
 from fleetwake.plan import Create, Patch, Plan, Step, flatten, soonest
-from services.reconcilers.kinds.kubeadm_control_plane import certificates, health, machines, scale, status
+from services.reconcilers.kinds.kubeadm_control_plane import certificates, chain, health, machines, remediation, status
+from services.reconcilers.kinds.kubeadm_control_plane.addons import update_addons
 from services.reconcilers.kinds.kubeadm_control_plane.delete import reconcile_delete
 from services.reconcilers.kinds.kubeadm_control_plane.expiry import note_expiry
+from services.reconcilers.kinds.kubeadm_control_plane.kubeconfigs import issue
+from services.reconcilers.kinds.kubeadm_control_plane.leaving import finish_leaving, remove_stranger
+from services.reconcilers.kinds.kubeadm_control_plane.move import Move
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import Preflight
+from services.reconcilers.kinds.kubeadm_control_plane.rollout import due_in, roll_out, wait_for_update
+from services.reconcilers.kinds.kubeadm_control_plane.scale import scale
 from services.reconcilers.kinds.pausing import paused_condition, paused_plan
 from services.reconcilers.kubeadm.versions import kubeadm_api
 
@@ -39,27 +46,29 @@ def _reconcile(observed: Observed) -> Plan:
     judged = health.judge(observed)
     if observed.failure is not None:
         # only a change can mend it: tell, and wait for one
-        return _told(observed, judged, (), scale.Move(), None)
+        return _told(observed, judged, (), Move(), None)
     steps: list[Step] = [step for step in (_finalizer(observed), _own_template(observed)) if step is not None]
     if not observed.cluster.status.initialization.infrastructure_provisioned:
-        return _told(observed, judged, steps, scale.Move(), None)
+        return _told(observed, judged, steps, Move(), None)
     steps.extend(certificates.certificate_steps(observed))
     if not observed.cluster.spec.control_plane_endpoint.valid:
-        return _told(observed, judged, steps, scale.Move(), None)
+        return _told(observed, judged, steps, Move(), None)
     # certificates that are missing now were made by the steps above, unless the control plane has been initialized
     kubeconfig, renewal = certificates.kubeconfig_steps(observed, ca_coming=not observed.initialized)
     steps.extend(kubeconfig)
     adoption = machines.adopt(observed)
     if adoption or observed.adoptable or observed.foreign:
-        # two controllers of one control plane would undo each other: nothing but adoption until all Machines are ours
-        return _told(observed, judged, [*steps, *adoption], scale.Move(preflight=Preflight(_not_ours(observed))), renewal)
+        # two controllers of one control plane would undo each other: nothing but adoption until all Machines are ours. It is guarded, because
+        # a control plane that was deleted without its Machines lets them go, which may be seen before its own end
+        return _told(observed, judged, [*steps, *adoption], Move(preflight=Preflight(_not_ours(observed)), guarded=bool(adoption)), renewal)
     repairs = machines.repair(observed)
     steps.extend(repairs)
     steps.extend(machines.follow(observed))
+    steps.extend(chain.clean_up(observed))
     notes, retry = note_expiry(observed, judged)
-    move = _move(observed, judged)
-    plan = _told(observed, judged, [*steps, *notes, *move.steps], move, soonest(renewal, retry))
-    return Plan(plan.steps, plan.requeue_after, plan.rests_on_absence or bool(repairs), plan.guarded)
+    move, issued = _move(observed, judged), issue(observed)
+    plan = _told(observed, judged, [*steps, *notes, *move.steps, *issued.steps], move, soonest(renewal, retry, due_in(observed), issued.wait))
+    return Plan(plan.steps, plan.requeue_after, plan.rests_on_absence or bool(repairs), plan.guarded or issued.guarded)
 
 
 def _not_ours(observed: Observed) -> tuple[str, ...]:
@@ -94,27 +103,36 @@ def _own_template(observed: Observed) -> Patch | None:
     return metadata_patch(Target(found.key, found.api_version, found.metadata), MetadataChange(owners=wanted), "the Cluster owns the templates it is made of")
 
 
-def _move(observed: Observed, judged: health.Health) -> scale.Move:
-    """The one thing done to the Machines in this run."""
+PHASES = (remove_stranger, finish_leaving, remediation.remediate, wait_for_update, roll_out, scale, update_addons)
+"""In this order; the first that does something, or forbids it, is the last of a run. So at most one Machine is made or deleted, or one member removed."""
+
+
+def _move(observed: Observed, judged: health.Health) -> Move:
+    """The one thing done to the Machines in this run, and what Machines are told of their remediation."""
     refusal = _refusal(observed)
     if refusal:
-        return scale.Move(preflight=Preflight((refusal,)))
-    for phase in (scale.remove_stranger, scale.finish_leaving, scale.scale):
+        return Move(preflight=Preflight((refusal,)))
+    told = dict(remediation.waiting(observed, judged)) if observed.leaving else {}
+    wait: timedelta | None = None
+    for phase in PHASES:
         move = phase(observed, judged)
-        if move.steps or move.ends or not move.preflight.passed:
-            return move
-    return scale.Move()
+        told |= move.remediated
+        wait = soonest(wait, move.wait)
+        if move.decides:
+            return replace(move, wait=wait, remediated=told)
+    return Move(wait=wait, remediated=told)
 
 
-def _told(observed: Observed, judged: health.Health, steps: Iterable[Step], move: scale.Move, renewal: timedelta | None) -> Plan:
+def _told(observed: Observed, judged: health.Health, steps: Iterable[Step], move: Move, renewal: timedelta | None) -> Plan:
     """The plan with the statuses that this run can tell."""
     steps = list(steps)
     if judged.asking.look is not None and not any(step == judged.asking.look for step in steps):
         steps.append(judged.asking.look)
     held: timedelta | None = None
     if not judged.asking.stale and not _changes_at_once(observed, steps):
-        steps.extend(status.machine_steps(observed, judged))
-        told, held = status.status_step(observed, judged, status.Progress(move.preflight))
+        progress = status.Progress(move.preflight, remediated=move.remediated)
+        steps.extend(status.machine_steps(observed, judged, progress))
+        told, held = status.status_step(observed, judged, progress)
         steps.extend((told,) if told is not None else ())
     poll = NOT_INITIALIZED_RETRY if observed.workload.connected and observed.members and not observed.initialized else None
     return Plan(tuple(steps), soonest(move.wait, judged.wait, renewal, poll, held), move.rests_on_absence, move.guarded)

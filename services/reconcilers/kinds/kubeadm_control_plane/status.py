@@ -5,12 +5,13 @@ Source: kinds.md §8 (status), §8.3 (conditions); contracts.md §6; Cluster API
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from fleetwake import labels
-from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, get, is_false, is_true, merge, same
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, get, is_false, is_true, merge, same, wire_time
 from fleetwake.patches import Informing, api_version_of, key_of, status_apply
 from fleetwake.patches import wire as as_wire
 from fleetwake.plan import Apply
@@ -19,11 +20,13 @@ from schemas.api.meta import LabelSelector
 from services.reconcilers.kinds.kubeadm_control_plane import components, etcd
 from services.reconcilers.kinds.kubeadm_control_plane.availability import available
 from services.reconcilers.kinds.kubeadm_control_plane.certificates import certificates_available
+from services.reconcilers.kinds.kubeadm_control_plane.chain import last, recovered
 from services.reconcilers.kinds.kubeadm_control_plane.health import COMPONENTS_HEALTHY, ETCD_CLUSTER_HEALTHY, Health
+from services.reconcilers.kinds.kubeadm_control_plane.kubeconfigs import KUBECONFIGS_AVAILABLE, issue
 from services.reconcilers.kinds.kubeadm_control_plane.machines import MANAGER
-from services.reconcilers.kinds.kubeadm_control_plane.observed import Observed
+from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import PASSED, Preflight
-from services.reconcilers.kinds.machine_set.members import machines_ready, machines_up_to_date, remediating, settled, stale
+from services.reconcilers.kinds.machine_set.members import OWNER_REMEDIATED, machines_ready, machines_up_to_date, remediating, settled, stale
 from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
 from services.reconcilers.kinds.reference_conditions import absent
 from services.reconcilers.kubeadm.versions import known_release
@@ -32,11 +35,23 @@ KCP_MANAGER = "kubeadmcontrolplane-controller"
 MACHINE_TYPES = ("UpToDate", components.NODE_SET, *components.COMPONENTS, *components.ETCD_POD, etcd.ETCD_MEMBER_HEALTHY)
 OWNED = OwnedStatus(
     manager=KCP_MANAGER,
-    fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "version", "initialization", "observedGeneration"),
+    fields=(
+        "selector",
+        "replicas",
+        "readyReplicas",
+        "availableReplicas",
+        "upToDateReplicas",
+        "versions",
+        "version",
+        "initialization",
+        "lastRemediation",
+        "observedGeneration",
+    ),
     condition_types=(
         "Available",
         "Initialized",
         "CertificatesAvailable",
+        KUBECONFIGS_AVAILABLE,
         ETCD_CLUSTER_HEALTHY,
         COMPONENTS_HEALTHY,
         "MachinesReady",
@@ -50,7 +65,7 @@ OWNED = OwnedStatus(
     ),
 )
 INFORMING = Informing(
-    fields=frozenset(("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "observedGeneration")),
+    fields=frozenset(("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "lastRemediation", "observedGeneration")),
     conditions=frozenset(OWNED.condition_types) - {"Available", "Initialized", "Deleting", "Paused"},
 )
 """The Cluster waits for the latch and for Available, MachineSets wait for the version."""
@@ -60,22 +75,28 @@ MACHINE_INFORMING = Informing(conditions=frozenset(("UpToDate",)))
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What this run found out besides the health: why scaling is blocked, and how far a deletion is (reason and message)."""
+    """What this run found out besides the health: why scaling is blocked, how far a deletion is (reason and message), and the remediation of Machines."""
 
     preflight: Preflight = PASSED
     deleting: tuple[str, str] = ("", "")
+    remediated: Mapping[str, ConditionValue] = field(default_factory=dict)
 
 
 # --- Machines ----------------------------------------------------------------------------------------------------------------------------------
 
 
-def machine_steps(observed: Observed, health: Health) -> tuple[Apply, ...]:
-    """One status apply for each Machine on which a condition of ours differs, holding all of ours."""
+def machine_steps(observed: Observed, health: Health, progress: Progress) -> tuple[Apply, ...]:
+    """One status apply for each Machine on which a condition of ours differs, holding all of ours.
+
+    None for a Machine whose verdict is being taken away: an apply would bring it back, or take part of it.
+    """
     steps = []
     for member in observed.members:
         machine = member.machine
+        if recovered(member):
+            continue
         stored = machine.status.conditions
-        wire = merge(stored, health.owned[member.name], machine.metadata.generation, observed.at)
+        wire = merge(stored, _owned(member, health, progress), machine.metadata.generation, observed.at)
         # the generation alone is no news: it moves with every change of spec that is somebody else's
         compared = [{**one, "observedGeneration": _generation(stored, one["type"])} for one in wire]
         if not same(stored, compared):
@@ -86,17 +107,26 @@ def machine_steps(observed: Observed, health: Health) -> tuple[Apply, ...]:
     return tuple(steps)
 
 
+def _owned(member: Member, health: Health, progress: Progress) -> tuple[ConditionValue, ...]:
+    """Our conditions of a Machine. What it was told of its remediation stays told: an apply that left it out would take it away."""
+    ours = health.owned[member.name]
+    verdict: Judged | None = progress.remediated.get(member.name) or get(member.machine.status.conditions, OWNER_REMEDIATED)
+    if verdict is None or verdict.status != FALSE:
+        return ours
+    return (*ours, ConditionValue(verdict.type, verdict.status, verdict.reason, verdict.message))
+
+
 def _generation(stored: Sequence[Judged], type_: str) -> int:
     found = get(stored, type_)
     return int(getattr(found, "observed_generation", 0) or 0)
 
 
-def judged_machines(observed: Observed, health: Health) -> list[Machine]:
+def judged_machines(observed: Observed, health: Health, progress: Progress) -> list[Machine]:
     """The Machines with the conditions of this run in place, as sums over them shall see them."""
     found = []
     for member in observed.members:
         machine = member.machine
-        wire = merge(machine.status.conditions, health.owned[member.name], machine.metadata.generation, observed.at)
+        wire = merge(machine.status.conditions, _owned(member, health, progress), machine.metadata.generation, observed.at)
         ours = {one["type"] for one in wire}
         kept = [one for one in machine.status.conditions if one.type not in ours]
         status = type(machine.status).model_validate({"conditions": [*(one.model_dump(by_alias=True) for one in kept), *wire]})
@@ -109,7 +139,7 @@ def judged_machines(observed: Observed, health: Health) -> list[Machine]:
 
 def status_step(observed: Observed, health: Health, progress: Progress) -> tuple[Apply | None, timedelta | None]:
     """The apply of everything the controller owns in the status, None when the object has it so; and when to tell what was held back."""
-    kcp, found = observed.kcp, judged_machines(observed, health)
+    kcp, found = observed.kcp, judged_machines(observed, health, progress)
     versions = _versions(found)
     values, held = settled(kcp.status.conditions, conditions(observed, health, progress, found), found, observed.at)
     status = {
@@ -122,9 +152,19 @@ def status_step(observed: Observed, health: Health, progress: Progress) -> tuple
         "versions": [{"version": version, "replicas": count} for version, count in versions] or None,
         "version": versions[0][0] if versions else None,
         "initialization": {"controlPlaneInitialized": True if observed.initialized else None},
+        "lastRemediation": _last_remediation(observed),
         "observedGeneration": kcp.metadata.generation,
     }
     return status_apply(kcp, KCP_MANAGER, status, informing=INFORMING), held
+
+
+def _last_remediation(observed: Observed) -> dict[str, Any] | None:
+    """The remediation under way, or the latest one; what was told once stays told when no Machine tells of it any more."""
+    found = last(observed)
+    if found is None or found.at is None:
+        stored = observed.kcp.status.last_remediation
+        return as_wire(stored) if stored is not None else None
+    return {"machine": found.machine, "time": wire_time(found.at), "retryCount": found.retry_count}
 
 
 def _count(machines: Sequence[Machine], type_: str) -> int:
@@ -142,18 +182,19 @@ def _versions(machines: Sequence[Machine]) -> list[tuple[str, int]]:
 
 def conditions(observed: Observed, health: Health, progress: Progress, found: Sequence[Machine]) -> tuple[ConditionValue, ...]:
     """All conditions of the KubeadmControlPlane."""
-    certificates = certificates_available(observed)
+    certificates, kubeconfigs = certificates_available(observed), issue(observed).told
     initialized = ConditionValue("Initialized", TRUE, "Initialized") if observed.initialized else ConditionValue("Initialized", FALSE, "NotInitialized")
     remediation = remediating(found, "KubeadmControlPlane")
     return (
         available(observed, health, certificates),
         initialized,
         certificates,
+        *((kubeconfigs,) if kubeconfigs is not None else ()),
         *((health.members,) if health.members is not None else ()),
         health.overall,
         machines_ready(found),
         machines_up_to_date(found, observed.at),
-        _rolling_out(found),
+        _rolling_out(observed, found, progress.preflight),
         _scaling_up(observed, progress.preflight),
         _scaling_down(observed, progress.preflight, found),
         remediation,
@@ -162,13 +203,16 @@ def conditions(observed: Observed, health: Health, progress: Progress, found: Se
     )
 
 
-def _rolling_out(found: Sequence[Machine]) -> ConditionValue:
+def _rolling_out(observed: Observed, found: Sequence[Machine], preflight: Preflight) -> ConditionValue:
+    """RollingOut: how many Machines are outdated and why, and what the rollout waits for where neither ScalingUp nor ScalingDown tells it."""
     old = [machine for machine in found if is_false(machine.status.conditions, "UpToDate")]
     if not old:
         return ConditionValue("RollingOut", FALSE, "NotRollingOut")
-    lines = {line for machine in old for line in (_message(machine, "UpToDate")).split("\n") if line}
-    ordered = sorted(lines, key=lambda line: (not line.startswith("* Version"), line))
-    return ConditionValue("RollingOut", TRUE, "RollingOut", "\n".join([f"Rolling out {len(old)} not up-to-date replicas", *ordered]))
+    why = {line for machine in old for line in (_message(machine, "UpToDate")).split("\n") if line}
+    ordered = sorted(why, key=lambda line: (not line.startswith("* Version"), line))
+    untold = preflight.blockers if len(found) == _wanted(observed) else ()
+    lines = [f"Rolling out {len(old)} not up-to-date replicas", *ordered, *(f"* {blocker}" for blocker in untold)]
+    return ConditionValue("RollingOut", TRUE, "RollingOut", "\n".join(lines))
 
 
 def _message(machine: Machine, type_: str) -> str:

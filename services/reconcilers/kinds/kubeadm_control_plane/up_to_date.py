@@ -34,7 +34,7 @@ def outdated(observed: Observed, member: Member) -> tuple[str, ...]:
     if after is not None and created is not None and created < after <= observed.at:
         reasons.append("KubeadmControlPlane spec.rolloutAfter expired")
     if machine.spec.version != observed.version:
-        reasons.append(f"Version {machine.spec.version}, {observed.version} required")
+        reasons.append(f"Version {machine.spec.version or 'not set'}, {observed.version} required")
     if not _config_matches(observed, member):
         reasons.append("KubeadmConfig is not up-to-date")
     if not _infra_matches(observed, member):
@@ -48,10 +48,10 @@ def up_to_date(observed: Observed, member: Member) -> ConditionValue:
     reasons = outdated(observed, member)
     if reasons:
         return ConditionValue(UP_TO_DATE, FALSE, "NotUpToDate", "\n".join(f"* {reason}" for reason in reasons))
-    if machine.annotated(labels.UPDATE_IN_PROGRESS):
+    if member.updating:
         return ConditionValue(UP_TO_DATE, FALSE, "Updating", "* In-place update in progress")
     kubelet = machine.status.node_info.kubelet_version if machine.status.node_info is not None else ""
-    if kubelet and kubelet != machine.spec.version:
+    if kubelet and machine.spec.version and kubelet != machine.spec.version:
         return ConditionValue(UP_TO_DATE, FALSE, "Updating", f"* Node.status.nodeInfo.kubeletVersion {kubelet}, {machine.spec.version} required")
     return ConditionValue(UP_TO_DATE, TRUE, "UpToDate")
 

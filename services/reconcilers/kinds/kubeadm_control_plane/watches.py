@@ -14,6 +14,7 @@ from schemas.api.bootstrap.v1beta2 import KubeadmConfig
 from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2 import Cluster, Machine, MachinePool
 from schemas.keys import GroupKind, ObjectKey
+from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import secret_name
 from services.reconcilers.kinds.kubeadm_control_plane.observed import NODE_ROLE
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import UPGRADE_STEP
 from services.reconcilers.kubeadm.secrets import Purpose
@@ -66,13 +67,20 @@ def _config_matters(change: Change) -> bool:
 
 
 def _of_secret(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
-    if change.cluster is not None and change.key.name in {f"{change.cluster.name}-{purpose.value}" for purpose in Purpose}:
-        return _OF_CLUSTER(change, lookup)
-    return ()
+    if change.cluster is None:
+        return ()
+    ours = {f"{change.cluster.name}-{purpose.value}" for purpose in Purpose}
+    # declared kubeconfigs have the name of the controllers' own before theirs
+    return _OF_CLUSTER(change, lookup) if change.key.name in ours or change.key.name.startswith(secret_name(change.cluster.name, "")) else ()
 
 
 def _secret_matters(change: Change) -> bool:
     return _came_or_went(change) or change.differs("metadata", "ownerReferences") or change.differs("metadata", "annotations") or change.differs("type")
+
+
+def _configuration_matters(change: Change) -> bool:
+    """kubeadm's configuration: it tells that the control plane is initialized, and a rollout goes on once it says what it should."""
+    return change.key.name == "kubeadm-config" and (_came_or_went(change) or change.differs("data"))
 
 
 def _node_matters(change: Change) -> bool:
@@ -114,7 +122,7 @@ WATCHES: tuple[Watch, ...] = (
     Watch(GroupKind(Cluster.GROUP, Cluster.KIND), _OF_CLUSTER, _cluster_matters),
     Watch(GroupKind(KubeadmConfig.GROUP, KubeadmConfig.KIND), _OF_CLUSTER, _config_matters),
     Watch(GroupKind("", "Secret"), _of_secret, _secret_matters),
-    Watch(GroupKind("", "ConfigMap"), _OF_CLUSTER, lambda change: change.key.name == "kubeadm-config" and _came_or_went(change)),
+    Watch(GroupKind("", "ConfigMap"), _OF_CLUSTER, _configuration_matters),
     Watch(NODE, _OF_CLUSTER, _node_matters),
     Watch(POD, _OF_CLUSTER, _pod_matters),
     Watch(CONNECTION, _OF_CLUSTER, lambda change: change.differs("connected") or change.differs("watchSynced")),

@@ -37,7 +37,7 @@ class Remediation:
 def remediate(observed: Observed, blockers: Sequence[str]) -> Remediation:
     """Decide about every handed-over Machine; ``blockers`` are the failed preflight checks."""
     living = [machine for machine in observed.machines if not machine.metadata.deleting]
-    recovered = tuple(step for machine in living if (step := _forget(machine)) is not None)
+    recovered = tuple(step for machine in living if (step := forget(machine)) is not None)
     handed = sorted((machine for machine in living if to_be_remediated(machine)), key=_order)
     if not handed:
         return Remediation(recovered)
@@ -92,7 +92,7 @@ def _tell(machines: Iterable[Machine], reason: str, message: str, at: datetime) 
     return tuple(step for step in steps if step is not None)
 
 
-def _forget(machine: Machine) -> Patch | None:
+def forget(machine: Machine) -> Patch | None:
     """Take OwnerRemediated away from a Machine that is healthy again; the condition has two writers, so the list is patched as a whole."""
     conditions = machine.status.conditions
     if not is_true(conditions, HEALTH_CHECK_SUCCEEDED) or not is_false(conditions, OWNER_REMEDIATED):
