@@ -8,9 +8,9 @@ import os
 import signal
 
 import setproctitle
-import uvloop
 
 from fleetwake.errors import FleetwakeError
+from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
@@ -75,7 +75,7 @@ def main(settings: Settings) -> int:
     if settings.process_title:
         setproctitle.setproctitle(SERVICE)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
             runner.run(_until_told(settings))
     except FleetwakeError as error:
         log.critical("%s", error, exc_info=error)
