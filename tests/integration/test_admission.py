@@ -219,7 +219,15 @@ OVERRIDES: dict[str, Any] = {
     "spec.kubeadmConfigSpec.diskSetup.partitions": [{"device": "/dev/sdb", "layout": True}],
     "spec.kubeadmConfigSpec.joinConfiguration.discovery.file.kubeConfig.cluster.certificateAuthorityData": "YQ==",
 }
-TOGETHER = ("controlPlaneComponentHealthCheckSeconds", "spec.kubeadmConfigSpec.ignition.", "discovery.file.", "etcd.external.", "spec.kubeadmConfigSpec.format")
+TOGETHER = (
+    "controlPlaneComponentHealthCheckSeconds",
+    "spec.kubeadmConfigSpec.ignition.",
+    "discovery.file.",
+    "etcd.external.",
+    "spec.kubeadmConfigSpec.format",
+    "fleetwake.httpProxy.",
+    "fleetwake.secretTransport.",
+)
 """Fields that only come with others: a rule of their own, or required neighbours."""
 
 
@@ -280,6 +288,11 @@ async def test_each_field_of_a_control_plane_may_change_or_is_refused_by_its_pat
             set(),
             id="file",
         ),
+        pytest.param(
+            {"fleetwake": {"httpProxy": {"httpsProxy": "http://proxy:3128", "noProxy": ["a"], "credentialsSecret": {"name": "c"}}}}, set(), id="proxy"
+        ),
+        pytest.param({"fleetwake": {"httpProxy": {"noProxy": ["a"]}}}, {"spec.kubeadmConfigSpec.fleetwake.httpProxy"}, id="no-proxy-alone"),
+        pytest.param({"fleetwake": {"secretTransport": {"type": "Fetch", "tokenLifetimeSeconds": 600}}}, set(), id="transport"),
     ],
 )
 async def test_fields_that_come_together(asked: ApiClient, kube_namespace: str, body: Document, fields: set[str]) -> None:
