@@ -469,7 +469,9 @@ async def bundles(api: ApiClient) -> list[list[int]]:
     return found
 
 
-async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(prepared: Endpoints, api: ApiClient, kube_namespace: str) -> None:
+async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(service: Service, api: ApiClient, kube_namespace: str) -> None:
+    service.kill()  # it would see the CA that is due, and renew it first
+    prepared = service.endpoints
     secret = resource_path("v1", "secrets", SYSTEM, NAME)
     kept = (await api.request("GET", secret)).json()
     await api.request("DELETE", secret)
@@ -505,6 +507,16 @@ async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(p
         await api.request("DELETE", secret)
         kept["metadata"] = {"name": NAME, "namespace": SYSTEM}
         await api.request("POST", resource_path("v1", "secrets", SYSTEM), body=orjson.dumps(kept))
+        service.start()
+
+
+async def test_a_configuration_that_somebody_deletes_is_back_at_once(asked: ApiClient, kube_namespace: str) -> None:
+    paths = [resource_path("admissionregistration.k8s.io/v1", plural, "", NAME) for plural in CONFIGURATIONS]
+    assert [(await asked.request("DELETE", path)).status for path in paths] == [200, 200]
+    async with asyncio.timeout(LIMIT_S):
+        while [(await asked.request("GET", path)).status for path in paths] != [200, 200]:
+            await asyncio.sleep(0.05)
+    await until_asked(asked, kube_namespace)
 
 
 async def version(api: ApiClient, plural: str) -> str:
