@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from cryptography import x509
@@ -22,10 +17,7 @@ from cryptography import x509
 from fleetwake import labels
 from fleetwake.kube import config
 from fleetwake.kube.client import MERGE_PATCH, ApiClient, Response, resource_path
-from fleetwake.rig.ports import free_ports
-from fleetwake.rig.probes import http_ok, wait_until
 from fleetwake.rig.records import Endpoints
-from fleetwake.rig.services import fleetwake_command
 from schemas.api import registry
 from services.admission.authority import read
 from services.admission.certificates import OwnCertificates, Serving, ensure_authority, utc_now
@@ -37,57 +29,14 @@ from tests.conftest import Kubectl
 from tests.decide.admission_world import changed, of
 from tests.decide.test_admission_immutability import CONFIGURATION, FIXED, LEAVES
 from tests.e2e import manifests
+from tests.integration.admission_service import LIMIT_S, Service, command
 
 pytestmark = pytest.mark.apiserver
 
-LIMIT_S = 60.0
 NAME, SYSTEM = "fleetwake-admission", "fleetwake-system"
 CONFIGURATIONS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 CORE = "cluster.x-k8s.io/v1beta2"
 Document = dict[str, Any]
-
-
-@dataclass
-class Service:
-    """``fleetwake admit`` as the rig runs it, under its own account."""
-
-    endpoints: Endpoints
-    folder: Path
-    ports: list[int] = field(default_factory=lambda: free_ports(2))
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start and wait until it is ready."""
-        web, webhook = self.ports
-        env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FLEETWAKE_")},
-            "FLEETWAKE_KUBECONFIG": f"{self.endpoints.kubeconfig}-admission",
-            "FLEETWAKE_WEB_PORT": str(web),
-            "FLEETWAKE_WEBHOOK_PORT": str(webhook),
-            "FLEETWAKE_WEBHOOK_BIND": "127.0.0.1",
-            "FLEETWAKE_WEBHOOK_URL": f"https://127.0.0.1:{webhook}",
-        }
-        with (self.folder / "admission.log").open("ab") as log:
-            self.process = subprocess.Popen([fleetwake_command(), "admit"], env=env, stdout=log, stderr=log)
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{web}/readyz"), LIMIT_S, "admission")
-
-    async def asked_about(self, kind: str) -> float:
-        """How many requests it has answered about a kind."""
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.ports[0]}/metrics") as answer:
-            lines = (await answer.text()).splitlines()
-        counted = [line for line in lines if line.startswith("controller_runtime_webhook_requests_total{") and f'-{kind}"' in line]
-        return sum(float(line.rpartition(" ")[2]) for line in counted)
-
-    def kill(self) -> None:
-        """Kill it as a lost node would."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(LIMIT_S)
-
-
-def command(endpoints: Endpoints, *arguments: str, account: str = "prepare") -> None:
-    env = {**os.environ, "FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}"}
-    subprocess.run([fleetwake_command(), *arguments], env=env, check=True, capture_output=True, timeout=LIMIT_S)
 
 
 @pytest.fixture(scope="module")
