@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 
-import setproctitle
-
-from fleetwake.errors import FleetwakeError
-from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
+from fleetwake.process import run_process
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
 from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep
@@ -61,25 +57,6 @@ async def _answer(settings: Settings, certificates: Certificates, serving: Servi
         await keep(certificates, signals)
 
 
-async def _until_told(settings: Settings) -> None:
-    task = asyncio.ensure_future(run(settings))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        log.info("stopped")
-
-
 def main(settings: Settings) -> int:
     """Run admission as this process; returns the exit code."""
-    if settings.process_title:
-        setproctitle.setproctitle(SERVICE)
-    try:
-        with asyncio.Runner(loop_factory=EventLoop) as runner:
-            runner.run(_until_told(settings))
-    except FleetwakeError as error:
-        log.critical("%s", error, exc_info=error)
-        return 1
-    return 0
+    return run_process(SERVICE, run(settings), titled=settings.process_title)

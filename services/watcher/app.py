@@ -7,20 +7,16 @@ import hashlib
 import logging
 import os
 import secrets
-import signal
-from collections.abc import Iterator
-
-import setproctitle
 
 from fleetwake.connections.kafka_connection import use_on_uvloop
 from fleetwake.errors import FencedError, FleetwakeError, UnavailableError
-from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.config import ApiConfig, load
 from fleetwake.kube.discovery import Discovery
 from fleetwake.kube.redaction import redaction_key
 from fleetwake.kube.sealing import sealing_key
+from fleetwake.process import run_process
 from fleetwake.settings import Settings
 from fleetwake.stream.producer import RecordProducer
 from schemas.keys import ObjectKey
@@ -196,42 +192,15 @@ def lease_name(settings: Settings) -> str:
 
 
 async def run(settings: Settings) -> None:
-    """Run the watcher until SIGTERM or SIGINT: then flush, release the Lease and return.
+    """Run the watcher until it is cancelled: then flush, release the Lease and return.
 
     Raises:
         FleetwakeError: the API server's configuration or the topics cannot be used.
     """
-    watcher = Watcher(settings, await asyncio.to_thread(load, settings.kubeconfig))
-    task = asyncio.ensure_future(watcher.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        log.info("stopped")
-
-
-def _within(group: BaseExceptionGroup[FleetwakeError]) -> Iterator[FleetwakeError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _within(error)
-        else:
-            yield error
+    await Watcher(settings, await asyncio.to_thread(load, settings.kubeconfig)).run()
 
 
 def main(settings: Settings) -> int:
     """Run the watcher as this process; returns the exit code."""
-    if settings.process_title:
-        setproctitle.setproctitle(SERVICE)
     use_on_uvloop()
-    try:
-        with asyncio.Runner(loop_factory=EventLoop) as runner:
-            runner.run(run(settings))
-    except* FleetwakeError as group:
-        for error in _within(group):
-            log.critical("%s", error, exc_info=error)
-        return_code = 1
-    else:
-        return_code = 0
-    return return_code
+    return run_process(SERVICE, run(settings), titled=settings.process_title)
