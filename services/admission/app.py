@@ -12,11 +12,11 @@ import uvloop
 
 from fleetwake.errors import FleetwakeError
 from fleetwake.exposition import RequestCounter
+from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, keep
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
-from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, keep
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.registration import Registration
