@@ -11,7 +11,7 @@ import yaml
 
 from fleetwake.cli.main import app
 from fleetwake.rig.access import MANIFESTS
-from fleetwake.rig.services import ADMISSION, DEV_INFRASTRUCTURE, RECONCILERS, REMEDIATION, WATCHER
+from fleetwake.rig.services import ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE, RECONCILERS, REMEDIATION, WATCHER
 from fleetwake.settings import ENV_PREFIX, Settings
 from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
@@ -21,7 +21,7 @@ from tests.deployment.manifests import Workload, of_kind, settings_env, workload
 
 VALUES = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
 ALL = workloads()
-SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "remediation", "admission", "dev-infrastructure"))
+SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure"))
 MEMBERS = tuple(one for one in SERVICES if one.component in VALUES["kafka"]["access"])
 """Those that speak to Kafka."""
 OURS = tuple(one for one in ALL if one.component not in ("kafka", "redis"))
@@ -53,6 +53,7 @@ def test_there_are_the_services_that_exist() -> None:
         ("StatefulSet", "reconcilers"),
         ("StatefulSet", "remediation"),
         ("Deployment", "admission"),
+        ("StatefulSet", "autoscaler-bridge"),
         ("StatefulSet", "dev-infrastructure"),
     }
 
@@ -104,7 +105,8 @@ def test_every_container_has_a_command_of_ours_and_settings_that_are_settings(on
 
 
 @pytest.mark.parametrize(
-    ("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, REMEDIATION, ADMISSION, DEV_INFRASTRUCTURE)]
+    ("component", "command"),
+    [(service.account, service.command) for service in (WATCHER, RECONCILERS, REMEDIATION, ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE)],
 )
 def test_a_service_runs_the_command_that_the_rig_runs(component: str, command: str) -> None:
     one = next(one for one in SERVICES if one.component == component)
@@ -214,9 +216,10 @@ def test_groups_are_those_that_the_services_join() -> None:
     access = VALUES["kafka"]["access"]
     provider = spec_of(Settings(dev_shard=0, dev_shards=1))
     assert [provider.group.startswith(f"capi-{group}") for group in access["dev-infrastructure"]["groups"]] == [True]
-    assert {service: list(access[service]["groups"]) for service in ("reconcilers", "remediation")} == {
+    assert {service: list(access[service]["groups"]) for service in ("reconcilers", "remediation", "autoscaler-bridge")} == {
         "reconcilers": ["reconcilers"],
         "remediation": ["remediation"],
+        "autoscaler-bridge": ["autoscaler-bridge"],
     }
 
 

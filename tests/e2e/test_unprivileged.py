@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 AGENT = "fleetwake-"
 DECISION = "authorization.k8s.io/decision"
-RUNNING = ("watcher", "reconcilers", "remediation", "admission", "dev-infrastructure", "prepare")
+RUNNING = ("watcher", "reconcilers", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure", "prepare")
 KUBECTL_LIMIT_S = 30
 REMEDIATED_LIMIT_S = 60.0
 
@@ -184,8 +184,17 @@ REFUSED = {
         ("list", "secrets"),
         ("get", "secrets/another"),
     ],
-    # an account of a service that does not exist yet
-    "autoscaler-bridge": [("update", "machinedeployments.cluster.x-k8s.io/scale"), ("get", "secrets")],
+    "autoscaler-bridge": [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "machines.cluster.x-k8s.io"),
+        ("delete", "machines.cluster.x-k8s.io"),
+        ("delete", "machinedeployments.cluster.x-k8s.io"),
+        ("patch", "machines.cluster.x-k8s.io/status"),
+        ("patch", "clusters.cluster.x-k8s.io"),
+        ("patch", "kubeadmcontrolplanes.controlplane.cluster.x-k8s.io"),
+        ("get", "devmachinetemplates.infrastructure.cluster.x-k8s.io"),
+    ],
 }
 
 
