@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.e2e.fleet import Fleet
 BRIDGE = "autoscaler_bridge-0"
 COMMAND_LIMIT_S = 60
 CALL_LIMIT_S = 10.0
+LOOPS_LIMIT_S = 10.0
 
 
 def certificates(fleet: Fleet, cluster: str, folder: Path) -> Path:
@@ -73,6 +75,13 @@ class Autoscaler:
         """The state of every instance by its id."""
         found = self.call("NodeGroupNodes", pb.NodeGroupNodesRequest(id=group)).instances
         return {one.id: pb.InstanceStatus.InstanceState.Name(one.status.instanceState) for one in found}
+
+    def until(self, what: Callable[[], bool], limit_s: float = LOOPS_LIMIT_S) -> None:
+        """Ask again, as a cluster-autoscaler does in its next loop, until it is so: the bridge hears of the world by events of its own."""
+        end = time.monotonic() + limit_s
+        while not what():
+            assert time.monotonic() < end, f"not so after {limit_s} s of asking"
+            self.call("Refresh", pb.RefreshRequest())
 
     def template(self, group: str) -> bytes:
         """The bytes of the Node that one more would be."""

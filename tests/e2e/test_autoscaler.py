@@ -75,14 +75,14 @@ class Elastic:
         self.fleet.recorder.wait(lacking, LIMIT_S, f"{kind} {reason}")
         return told(self.object(kind), READY)
 
+    def machines(self) -> list[Object]:
+        """The workers."""
+        found = self.fleet.recorder.world.all("Machine", self.namespace, NAME)
+        return [machine for machine in found if "cluster.x-k8s.io/control-plane" not in machine["metadata"]["labels"]]
+
     def workers(self) -> dict[str, str]:
         """The names of the workers by providerID."""
-        found = self.fleet.recorder.world.all("Machine", self.namespace, NAME)
-        return {
-            machine["spec"].get("providerID", ""): machine["metadata"]["name"]
-            for machine in found
-            if "cluster.x-k8s.io/control-plane" not in machine["metadata"]["labels"]
-        }
+        return {machine["spec"]["providerID"]: machine["metadata"]["name"] for machine in self.machines()}
 
     def workers_of(self, owner: str) -> list[str]:
         """The names of the Machines that an object controls."""
@@ -93,8 +93,10 @@ class Elastic:
         """Wait until there are so many workers, and all of them are Nodes; returns their names by providerID."""
 
         def lacking(world: World) -> list[str]:
-            machines = [machine for machine in world.all("Machine", self.namespace, NAME) if machine["metadata"]["name"] in self.workers().values()]
-            waiting = [machine["metadata"]["name"] for machine in machines if "nodeRef" not in (machine.get("status") or {})]
+            machines = self.machines()
+            waiting = [
+                machine["metadata"]["name"] for machine in machines if "nodeRef" not in (machine.get("status") or {}) or "providerID" not in machine["spec"]
+            ]
             return [*waiting, *([f"{len(machines)} of {count} Machines"] if len(machines) != count else [])]
 
         self.fleet.recorder.wait(lacking, LIMIT_S, f"{count} Nodes")
@@ -102,7 +104,9 @@ class Elastic:
 
     def await_workers(self, names: set[str]) -> None:
         """Wait until exactly these workers are left."""
-        self.fleet.recorder.wait(lambda world: sorted(set(self.workers().values()) ^ names), LIMIT_S, f"workers {sorted(names)}")
+        self.fleet.recorder.wait(
+            lambda world: sorted({machine["metadata"]["name"] for machine in self.machines()} ^ names), LIMIT_S, f"workers {sorted(names)}"
+        )
 
     def audit(self, kind: str) -> str:
         """What `fleetwake audit` says of the group."""
@@ -140,7 +144,7 @@ def test_a_group_grows_from_nothing_and_the_named_hosts_go(elastic: Elastic, kin
     autoscaler.increase(group, 3)
     assert autoscaler.size(group) == 3
     hosts = elastic.await_nodes(3)
-    assert autoscaler.nodes(group) == dict.fromkeys(hosts, "instanceRunning")
+    autoscaler.until(lambda: autoscaler.nodes(group) == dict.fromkeys(hosts, "instanceRunning"))
     nodes = json.loads(_nodes(elastic))
     assert {node["spec"]["providerID"] for node in nodes} >= set(hosts), "what is told is what Nodes have"
     assert {autoscaler.group_of(host) for host in hosts} == {group}
@@ -153,7 +157,7 @@ def test_a_group_grows_from_nothing_and_the_named_hosts_go(elastic: Elastic, kin
     assert autoscaler.size(group) == 2, "a host that goes already is not taken off once more"
     autoscaler.delete(group, kept)
     elastic.await_workers(set())
-    assert (autoscaler.size(group), autoscaler.nodes(group)) == (0, {})
+    autoscaler.until(lambda: (autoscaler.size(group), autoscaler.nodes(group)) == (0, {}))
 
     with pytest.raises(GRPCError) as refused:
         autoscaler.increase(group, 6)
@@ -179,11 +183,12 @@ def test_what_has_not_become_a_node_is_given_up(elastic: Elastic) -> None:
     autoscaler = elastic.autoscaler
     elastic.await_standing("MachineSet", "Served")
     autoscaler.increase(group, 2)
-    elastic.fleet.recorder.wait(lambda world: [] if len(autoscaler.nodes(group)) == 2 else ["two instances"], LIMIT_S, "two that are created")
+    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 2)
     assert set(autoscaler.nodes(group).values()) == {"instanceCreating"}
     assert all(one.startswith(f"pending-machine-{elastic.namespace}_") for one in autoscaler.nodes(group))
     autoscaler.decrease(group, -1)
     elastic.fleet.recorder.wait(lambda world: [] if len(elastic.workers_of(name)) == 1 else ["one Machine"], LIMIT_S, "one given up")
+    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 1)
     (left,) = autoscaler.nodes(group)
     autoscaler.delete(group, [left])
     elastic.fleet.recorder.wait(lambda world: elastic.workers_of(name), LIMIT_S, "the other removed by its placeholder")
