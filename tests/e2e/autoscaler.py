@@ -16,7 +16,6 @@ from grpclib.client import Channel
 
 from fleetwake.rig.services import client_env, fleetwake_command
 from services.autoscaler_bridge.externalgrpc_pb import externalgrpc_pb2 as pb
-from services.autoscaler_bridge.externalgrpc_pb import node_pb2
 from services.autoscaler_bridge.externalgrpc_pb.externalgrpc_grpc import CloudProviderStub
 from tests.e2e.fleet import Fleet
 
@@ -104,10 +103,3 @@ class Autoscaler:
         """These go."""
         nodes = [pb.ExternalGrpcNode(providerID=one) for one in provider_ids]
         self.call("NodeGroupDeleteNodes", pb.NodeGroupDeleteNodesRequest(id=group, nodes=nodes))
-
-
-def decoded(node: bytes) -> Any:
-    """A template's Node."""
-    found = node_pb2.Node()
-    found.ParseFromString(node)
-    return found

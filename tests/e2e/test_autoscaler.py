@@ -13,13 +13,13 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from fleetwake.kube.authority import Lifetimes, first, read
+from fleetwake.kube.authority import Authority, Lifetimes, first, read
 from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
 from fleetwake.rig.services import fleetwake_command
 from schemas.keys import ClusterKey
 from services.autoscaler_bridge.identities import issue
 from tests.e2e import manifests
-from tests.e2e.autoscaler import Autoscaler, certificates, decoded
+from tests.e2e.autoscaler import Autoscaler, certificates
 from tests.e2e.fleet import Fleet, left_of
 from tests.e2e.recorder import Object, World, told
 
@@ -137,10 +137,9 @@ def test_a_group_grows_from_nothing_and_the_named_hosts_go(elastic: Elastic, kin
     autoscaler = elastic.autoscaler
     assert autoscaler.groups()[group] == (0, 5)
     assert (autoscaler.size(group), autoscaler.nodes(group)) == (0, {})
-    node = decoded(autoscaler.template(group))
-    assert {resource: quantity.text for resource, quantity in node.status.capacity.items()} == {
-        "cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi",
-    }  # fmt: skip
+    node = elastic.fleet.api.decode("/api/v1/nodes", "v1", "Node", autoscaler.template(group))
+    assert node["status"]["capacity"] == node["status"]["allocatable"] == {"cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi"}
+    assert node["metadata"]["labels"]["kubernetes.io/os"] == "linux" and node["status"]["nodeInfo"]["architecture"] == "amd64"
     autoscaler.increase(group, 3)
     assert autoscaler.size(group) == 3
     hosts = elastic.await_nodes(3)
@@ -235,13 +234,14 @@ def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers
 
 def test_nobody_sees_the_groups_of_another_cluster(elastic: Elastic, tmp_path: Path) -> None:
     _, group = elastic.group("MachineSet")
-    other = Autoscaler(certificates(elastic.fleet, f"{elastic.namespace}/{OTHER}", tmp_path / OTHER))
+    own, now = _authority(elastic), datetime.now(UTC)
+    other = _with(elastic, tmp_path / OTHER, issue(own, ClusterKey(elastic.namespace, OTHER), now=now))
     assert other.groups() == {}
     for call in (lambda: other.size(group), lambda: other.increase(group, 1), lambda: other.delete(group, [])):
         with pytest.raises(GRPCError) as refused:
             call()
         assert refused.value.status == Status.NOT_FOUND
-    missing = Autoscaler(certificates(elastic.fleet, f"{elastic.namespace}/nobody", tmp_path / "nobody"))
+    missing = _with(elastic, tmp_path / "nobody", issue(own, ClusterKey(elastic.namespace, "nobody"), now=now))
     with pytest.raises(GRPCError) as refused:
         missing.groups()
     assert refused.value.status == Status.NOT_FOUND
@@ -249,7 +249,7 @@ def test_nobody_sees_the_groups_of_another_cluster(elastic: Elastic, tmp_path: P
 
 def test_nobody_is_answered_without_a_certificate_of_the_bridges_ca(elastic: Elastic, tmp_path: Path) -> None:
     now, cluster = datetime.now(UTC), ClusterKey(elastic.namespace, NAME)
-    own = read(elastic.fleet.api.get("/api/v1/namespaces/fleetwake-system/secrets/fleetwake-autoscaler-bridge"))
+    own = _authority(elastic)
     stranger = first("fleetwake-autoscaler-bridge-ca", now=now, lifetimes=Lifetimes())
     refused = {"stranger": issue(stranger, cluster, now=now), "expired": issue(own, cluster, now=now - timedelta(days=100)), "none": None}
     for name, pair in refused.items():
@@ -259,6 +259,11 @@ def test_nobody_is_answered_without_a_certificate_of_the_bridges_ca(elastic: Ela
     with pytest.raises(GRPCError) as told_why:
         _with(elastic, tmp_path / "unnamed", unnamed).groups()
     assert told_why.value.status == Status.PERMISSION_DENIED
+
+
+def _authority(elastic: Elastic) -> Authority:
+    """The bridge's own CA."""
+    return read(elastic.fleet.api.get("/api/v1/namespaces/fleetwake-system/secrets/fleetwake-autoscaler-bridge"))
 
 
 def _with(elastic: Elastic, folder: Path, pair: KeyPair | None) -> Autoscaler:

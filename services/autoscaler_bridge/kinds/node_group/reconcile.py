@@ -12,10 +12,11 @@ from fleetwake.conditions import FALSE, TRUE, ConditionValue, get, merge
 from fleetwake.patches import MetadataChange, metadata_patch, status_apply, target
 from fleetwake.pausing import paused_condition
 from fleetwake.plan import Local, Plan, Step
+from schemas.api.core.v1beta2.cluster import Cluster
 from services.autoscaler_bridge.kinds.node_group.bounds import Bounds
 from services.autoscaler_bridge.kinds.node_group.capacity import FILLED, filling, wanted
 from services.autoscaler_bridge.kinds.node_group.decide import Change, decide, leftovers, writes
-from services.autoscaler_bridge.kinds.node_group.observed import Observed
+from services.autoscaler_bridge.kinds.node_group.observed import Observed, owned_by_deployment
 from services.autoscaler_bridge.kinds.node_group.standing import NODE_GROUP_READY, SERVED, manager_of, standing
 from services.autoscaler_bridge.kinds.node_group.wanted import Answer, Wanted
 
@@ -37,9 +38,17 @@ def reconcile(observed: Observed) -> Plan:
     told = standing(observed)
     assert told is not None  # it has bounds
     steps: list[Step] = [*leftovers(observed, observed.asked), *_asked(observed, told), *_filled(observed)]
-    conditions = merge(observed.obj.status.conditions, (told,), observed.obj.metadata.generation, observed.at)
-    condition = status_apply(observed.obj, manager_of(observed.obj), {"conditions": conditions})
-    return Plan((*steps, *((condition,) if condition is not None else ())))
+    return Plan((*steps, *_told(observed, told)))
+
+
+def _told(observed: Observed, told: ConditionValue) -> Iterator[Step]:
+    """The write of NodeGroupReady; none where it says so already: a size that changed is no news for it."""
+    obj, stored = observed.obj, get(observed.obj.status.conditions, NODE_GROUP_READY)
+    if stored is not None and (stored.status, stored.reason, stored.message) == (told.status, told.reason, told.message):
+        return
+    step = status_apply(obj, manager_of(obj), {"conditions": merge(obj.status.conditions, (told,), obj.metadata.generation, observed.at)})
+    if step is not None:
+        yield step
 
 
 def _refusal(observed: Observed) -> Answer | None:
@@ -50,6 +59,9 @@ def _refusal(observed: Observed) -> Answer | None:
     paused = paused_condition(obj, observed.cluster)
     if paused.status == TRUE:
         return Answer("FAILED_PRECONDITION", f"paused: {paused.message}")
+    if not any((ref.group, ref.kind) == (Cluster.GROUP, Cluster.KIND) for ref in obj.metadata.owner_references) and not owned_by_deployment(obj):
+        # its controller's first write names the version it read: a write of ours before that would cost it another round
+        return Answer("FAILED_PRECONDITION", f"{obj.KIND} {obj.name} is new: its Cluster does not own it yet")
     return None
 
 
