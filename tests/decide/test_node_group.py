@@ -72,7 +72,7 @@ def test_bounds_that_are_taken_away_take_all_of_ours_with_them() -> None:
 
 
 def test_a_set_of_a_deployment_is_no_group_whatever_it_copied() -> None:
-    group = scalable("MachineSet")
+    group = scalable("MachineSet", annotations={**BOUNDS, PREFIX + "cpu": "4", FILLED: '{"cpu":"4"}'})
     group["metadata"]["ownerReferences"] = [reference("MachineDeployment", "md", controller=True)]
     world = Groups("MachineSet", group)
     assert not world.go().steps and served(world.observed) is None

@@ -228,8 +228,15 @@ def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers
     fleet.kubectl("-n", elastic.namespace, "annotate", resource, "fleetwake.io/autoscaler-takes-over=")
     elastic.await_standing(kind, "Served")
     elastic.autoscaler.increase(group, 1)
-    elastic.autoscaler.delete(group, elastic.await_nodes(1))
+    hosts = elastic.await_nodes(1)
+    elastic.autoscaler.until(lambda: elastic.autoscaler.nodes(group) == dict.fromkeys(hosts, "instanceRunning"))
+    elastic.autoscaler.delete(group, hosts)
     elastic.await_workers(set())
+
+
+def test_groups_at_rest_cost_no_request(elastic: Elastic) -> None:
+    elastic.fleet.settle(elastic.namespace, NAME, OTHER)
+    elastic.fleet.fall_silent()
 
 
 def test_nobody_sees_the_groups_of_another_cluster(elastic: Elastic, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ def reconcile(observed: Observed) -> Plan:
         return Plan(tuple(_answered(observed, one, refusal) for one in observed.asked))
     if observed.bounds is None:
         gone = Answer("NOT_FOUND", f"{observed.obj.KIND} {observed.obj.name} is no node group")
-        return Plan((*_filled(observed), *_withdrawn(observed), *(_answered(observed, one, gone) for one in observed.asked)))
+        # what a MachineSet has from its deployment is that one's to take away: it would copy it again, for ever
+        undone = () if owned_by_deployment(observed.obj) else (*_filled(observed), *_withdrawn(observed))
+        return Plan((*undone, *(_answered(observed, one, gone) for one in observed.asked)))
     if observed.written is None:
         arguments = {"key": str(observed.key), "generation": observed.obj.metadata.generation}
         return Plan((Local(LOOK, "who writes its size is not known", arguments), *_filled(observed)))
