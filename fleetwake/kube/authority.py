@@ -34,6 +34,10 @@ class Lifetimes:
     leaf: timedelta = timedelta(days=7)
 
 
+HANDED_OUT = Lifetimes(ca=timedelta(days=3650))
+"""For a CA whose certificates people carry to clients: nobody tells those of a successor, so that it must not come often."""
+
+
 @dataclass(frozen=True)
 class Authority:
     """The CA that signs, and those before it that have not expired."""

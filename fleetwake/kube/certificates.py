@@ -10,6 +10,8 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -23,8 +25,8 @@ from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.pki import KeyPair, certificate_expiry, is_pair, load_key_pair
 
 log = logging.getLogger(__name__)
-LOOK_AGAIN = timedelta(minutes=5)
-"""For a CA that another replica renewed, and for what tells others of it that somebody changed or deleted."""
+SETTLE = timedelta(minutes=5)
+"""From telling clients of a CA to showing a leaf of it: they notice in their own time."""
 
 FILES_LOOK_AGAIN = timedelta(seconds=10)
 RETRY = timedelta(seconds=5)
@@ -133,7 +135,9 @@ class OwnCertificates:
         shown = self._serving.certificate
         if known and (now >= due(shown) or not signed_by(shown, authority)):
             self._show(authority, now)
-        return min(LOOK_AGAIN, due(self._serving.certificate) - now)
+        shown = self._serving.certificate
+        waits = due(shown) - now, due(authority.pair.cert_pem) - now
+        return min(waits) if signed_by(shown, authority) else min(SETTLE, *waits)
 
     def _show(self, authority: Authority, now: datetime) -> None:
         made = leaf(authority, self._address.host, now=now, lifetimes=self._lifetimes)
@@ -178,19 +182,30 @@ class MountedCertificates:
         return FILES_LOOK_AGAIN
 
 
-async def keep(certificates: Certificates, ready: asyncio.Event) -> None:
-    """Renew for ever; ``ready`` is set when there is a certificate and clients know whom to believe."""
+@dataclass(frozen=True)
+class Signals:
+    """``ready`` is set when there is a certificate and clients know whom to believe, ``changed`` by whoever sees that it is time to look again."""
+
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def keep(certificates: Certificates, signals: Signals) -> None:
+    """Renew for ever: when something is due, and whenever something has changed."""
     while True:
+        signals.changed.clear()
         try:
             wait = await certificates.renew()
-            ready.set()
+            signals.ready.set()
         except FleetwakeError as error:
             log.warning("certificates: %s", error)
             wait = error.after if isinstance(error, RetryableError) and error.after is not None else RETRY
-        await asyncio.sleep(max(wait, PAUSE).total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(wait, PAUSE).total_seconds()):
+                await signals.changed.wait()
 
 
-async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime) -> bool:
+async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime, lifetimes: Lifetimes | None = None) -> bool:
     """Make the Secret with the CA if there is none; whether it was made.
 
     Raises:
@@ -201,7 +216,7 @@ async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now:
     if answer.status != 404:
         raise_for(answer, f"get Secret {namespace}/{name}")
         return False
-    body = first(f"{name}-ca", now=now, lifetimes=Lifetimes()).secret(namespace, name)
+    body = first(f"{name}-ca", now=now, lifetimes=lifetimes or Lifetimes()).secret(namespace, name)
     answer = await client.request("POST", resource_path("v1", "secrets", namespace), body=orjson.dumps(body))
     try:
         raise_for(answer, f"create Secret {namespace}/{name}")

@@ -16,7 +16,8 @@ from grpclib.server import Server
 from fleetwake.background import Background
 from fleetwake.connections.files import TlsFiles, read_file
 from fleetwake.errors import SettingsError
-from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, keep, server_context
+from fleetwake.kube.authority import HANDED_OUT
+from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep, server_context
 from fleetwake.kube.client import ApiClient
 from fleetwake.settings import Settings
 from services.autoscaler_bridge.metrics import BridgeMetrics
@@ -82,7 +83,7 @@ class Listener:
         files = self._settings.autoscaler_files
         if files.certificate_file:
             return MountedPair(files, self._serving)
-        return OwnCertificates(client, place_of(self._settings), self._serving, self._believe)
+        return OwnCertificates(client, place_of(self._settings), self._serving, self._believe, lifetimes=HANDED_OUT)
 
     async def _believe(self, bundle: bytes) -> None:
         """Let in whom these CAs signed."""
@@ -95,11 +96,11 @@ class Listener:
             SettingsError: the files name a certificate but not whom to believe.
             OSError: the address is taken.
         """
-        files, ready = self._settings.autoscaler_files, asyncio.Event()
+        files, signals = self._settings.autoscaler_files, Signals()
         if files.certificate_file and not files.ca_file:
             raise SettingsError(f"{files.variable('ca')} is not set: without it any client would be believed, or none", operation="settings")
-        self._keeping.spawn(keep(self._certificates(client), ready))
-        await ready.wait()
+        self._keeping.spawn(keep(self._certificates(client), signals))
+        await signals.ready.wait()
         address = (self._settings.autoscaler_bind, self._settings.autoscaler_port)
         await self._server.start(*address, ssl=self._serving.context)
         log.info("cluster-autoscalers are answered on %s:%d", *address)
