@@ -172,35 +172,14 @@ def _nodes(elastic: Elastic) -> str:
     return elastic.fleet.kubectl("get", "nodes", "-o", "jsonpath={.items}", kubeconfig=kubeconfig)
 
 
-def test_what_has_not_become_a_node_is_given_up(elastic: Elastic) -> None:
-    """Hosts that never come up: a template of the same cluster whose machines wait for an hour."""
-    name, group = elastic.group("MachineSet")
-    stuck = manifests.stuck_hosts(f"{NAME}-stuck", elastic.namespace)
-    elastic.fleet.apply(stuck)
-    reference = {"spec": {"template": {"spec": {"infrastructureRef": {"name": f"{NAME}-stuck"}}}}}
-    elastic.fleet.patch(elastic.namespace, f"machineset/{name}", reference)
-    autoscaler = elastic.autoscaler
-    elastic.await_standing("MachineSet", "Served")
-    autoscaler.increase(group, 2)
-    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 2)
-    assert set(autoscaler.nodes(group).values()) == {"instanceCreating"}
-    assert all(one.startswith(f"pending-machine-{elastic.namespace}_") for one in autoscaler.nodes(group))
-    autoscaler.decrease(group, -1)
-    elastic.fleet.recorder.wait(lambda world: [] if len(elastic.workers_of(name)) == 1 else ["one Machine"], LIMIT_S, "one given up")
-    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 1)
-    (left,) = autoscaler.nodes(group)
-    autoscaler.delete(group, [left])
-    elastic.fleet.recorder.wait(lambda world: elastic.workers_of(name), LIMIT_S, "the other removed by its placeholder")
-    assert autoscaler.size(group) == 0
-
-
-def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers_are_refused(elastic: Elastic) -> None:
+@pytest.mark.parametrize("kind", ["MachineDeployment", "MachineSet"])
+def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers_are_refused(elastic: Elastic, kind: str) -> None:
     """The calls of cluster-autoscaler's clusterapi provider: the scale subresource, and the mark on the Machine that is to go."""
-    kind = "MachineDeployment"
     name, group = elastic.group(kind)
-    fleet, resource = elastic.fleet, f"machinedeployment/{name}"
-    scale = fleet.api.get(f"/apis/cluster.x-k8s.io/v1beta2/namespaces/{elastic.namespace}/machinedeployments/{name}/scale")
-    assert f"cluster.x-k8s.io/deployment-name={name}" in scale["status"]["selector"]
+    fleet, resource = elastic.fleet, f"{kind.lower()}/{name}"
+    scale = fleet.api.get(f"/apis/cluster.x-k8s.io/v1beta2/namespaces/{elastic.namespace}/{kind.lower()}s/{name}/scale")
+    label = {"MachineDeployment": "deployment-name", "MachineSet": "set-name"}[kind]
+    assert f"cluster.x-k8s.io/{label}={name}" in scale["status"]["selector"] and scale["spec"]["replicas"] == 0
 
     def scaled(replicas: int) -> None:
         patch = json.dumps({"spec": {"replicas": replicas}})
@@ -232,6 +211,28 @@ def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers
     elastic.autoscaler.until(lambda: elastic.autoscaler.nodes(group) == dict.fromkeys(hosts, "instanceRunning"))
     elastic.autoscaler.delete(group, hosts)
     elastic.await_workers(set())
+
+
+def test_what_has_not_become_a_node_is_given_up(elastic: Elastic) -> None:
+    """Hosts that never come up: a template of the same cluster whose machines wait for an hour."""
+    name, group = elastic.group("MachineSet")
+    stuck = manifests.stuck_hosts(f"{NAME}-stuck", elastic.namespace)
+    elastic.fleet.apply(stuck)
+    reference = {"spec": {"template": {"spec": {"infrastructureRef": {"name": f"{NAME}-stuck"}}}}}
+    elastic.fleet.patch(elastic.namespace, f"machineset/{name}", reference)
+    autoscaler = elastic.autoscaler
+    elastic.await_standing("MachineSet", "Served")
+    autoscaler.increase(group, 2)
+    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 2)
+    assert set(autoscaler.nodes(group).values()) == {"instanceCreating"}
+    assert all(one.startswith(f"pending-machine-{elastic.namespace}_") for one in autoscaler.nodes(group))
+    autoscaler.decrease(group, -1)
+    elastic.fleet.recorder.wait(lambda world: [] if len(elastic.workers_of(name)) == 1 else ["one Machine"], LIMIT_S, "one given up")
+    autoscaler.until(lambda: len(autoscaler.nodes(group)) == 1)
+    (left,) = autoscaler.nodes(group)
+    autoscaler.delete(group, [left])
+    elastic.fleet.recorder.wait(lambda world: elastic.workers_of(name), LIMIT_S, "the other removed by its placeholder")
+    assert autoscaler.size(group) == 0
 
 
 def test_groups_at_rest_cost_no_request(elastic: Elastic) -> None:
