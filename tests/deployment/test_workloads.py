@@ -15,6 +15,7 @@ from fleetwake.rig.services import ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCT
 from fleetwake.settings import ENV_PREFIX, Settings
 from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
+from services.autoscaler_bridge.listener import place_of
 from services.dev_infrastructure.app import spec_of
 from services.watcher.app import SHUTDOWN_FLUSH_SECONDS
 from tests.deployment.manifests import Workload, of_kind, settings_env, workloads
@@ -253,6 +254,19 @@ def test_the_api_server_reaches_the_webhooks_where_they_listen() -> None:
     assert f"{settings.webhook_service}.{service['metadata']['namespace']}.svc" in certificate["spec"]["dnsNames"]
     policy = next(found["spec"] for found in of_kind("NetworkPolicy") if found["metadata"]["name"] == "fleetwake-admission")
     assert {"ports": [{"protocol": "TCP", "port": "webhook"}]} in policy["ingress"]
+
+
+def test_cluster_autoscalers_reach_the_bridge_where_it_listens_under_the_name_that_its_certificate_has() -> None:
+    (one,) = (one for one in SERVICES if one.component == "autoscaler-bridge")
+    container = one.pod["containers"][0]
+    settings = Settings.from_env(_environment(container))
+    (service,) = (found for found in of_kind("Service") if found["metadata"]["name"] == settings.autoscaler_service)
+    assert place_of(settings).host == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    (port,) = (entry for entry in service["spec"]["ports"] if entry["name"] == "grpc")
+    assert {entry["name"]: entry["containerPort"] for entry in container["ports"]}[port["targetPort"]] == port["port"] == settings.autoscaler_port
+    policy = next(found["spec"] for found in of_kind("NetworkPolicy") if found["metadata"]["name"] == "fleetwake-autoscaler-bridge")
+    assert {"ports": [{"protocol": "TCP", "port": "grpc"}]} in policy["ingress"]
+    assert one.spec["replicas"] == 1, "a second one would answer for half of the clusters"
 
 
 def test_nothing_goes_in_or_out_unless_a_policy_says_so() -> None:
