@@ -8,7 +8,7 @@ Source: kinds.md §15; contracts.md §3, §4.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -102,8 +102,10 @@ def observe(view: View, model: type[Scalable], key: ObjectKey) -> Observed | Non
     asked: Mapping[ObjectKey, Sequence[Wanted]] = view.local(REQUESTS) or {}
     writers: Mapping[ObjectKey, Writers] = view.local(WRITERS) or {}
     found = Observed(view.at, obj, writers=writers.get(key), asked=tuple(asked.get(key, ())), failure=view.failure())
-    if found.bounds is None and not found.asked and not obj.metadata.annotations:
-        return found
+    cluster = view.get(Cluster, key.namespace, obj.spec.cluster_name)
+    if found.bounds is None and not found.asked:
+        # most objects of a fleet: what they hold is not read
+        return replace(found, cluster=cluster)
     sets = view.owned(MachineSet, obj.metadata.uid) if isinstance(obj, MachineDeployment) else ()
     members = [view.owned(Machine, one.metadata.uid) for one in sets] if isinstance(obj, MachineDeployment) else [view.owned(Machine, obj.metadata.uid)]
     read: ReadTemplate = view.local(TEMPLATES) or _none
@@ -111,7 +113,7 @@ def observe(view: View, model: type[Scalable], key: ObjectKey) -> Observed | Non
     return Observed(
         at=view.at,
         obj=obj,
-        cluster=view.get(Cluster, key.namespace, obj.spec.cluster_name),
+        cluster=cluster,
         machines=tuple(sorted((machine for some in members for machine in some), key=lambda machine: machine.name)),
         holders=sum(bool(some) for some in members),
         template=read(GroupKind(ref.api_group, ref.kind), key.namespace, ref.name),
