@@ -31,6 +31,18 @@ NODE_ROLE_PREFIX = "node-role.kubernetes.io"
 NODE_RESTRICTION_DOMAIN = "node-restriction.kubernetes.io"
 MANAGED_NODE_DOMAIN = "node.cluster.x-k8s.io"
 
+
+def is_node_label(key: str) -> bool:
+    """Whether a Machine's label is its Node's too: node roles, and the domains made for this purpose."""
+    domain = key.partition("/")[0]
+    return domain == NODE_ROLE_PREFIX or within(domain, NODE_RESTRICTION_DOMAIN) or within(domain, MANAGED_NODE_DOMAIN)
+
+
+def within(domain: str, of: str) -> bool:
+    """Whether a domain is another or one below it."""
+    return domain == of or domain.endswith(f".{of}")
+
+
 # annotations on objects of the management cluster
 PAUSED = PREFIX + "paused"
 DELETE_MACHINE = PREFIX + "delete-machine"
@@ -43,6 +55,8 @@ REPLICAS_MANAGED_BY = PREFIX + "replicas-managed-by"
 DISABLE_MACHINE_CREATE = PREFIX + "disable-machine-create"
 AUTOSCALER_MIN_SIZE = PREFIX + "cluster-api-autoscaler-node-group-min-size"
 AUTOSCALER_MAX_SIZE = PREFIX + "cluster-api-autoscaler-node-group-max-size"
+AUTOSCALING_OPTIONS_PREFIX = PREFIX + "autoscaling-options-"
+CAPACITY_PREFIX = "capacity.cluster-autoscaler.kubernetes.io/"
 UPGRADE_CONCURRENCY = "topology.cluster.x-k8s.io/upgrade-concurrency"
 TOPOLOGY_DRY_RUN = "topology.cluster.x-k8s.io/dry-run"
 UNSAFE_UPDATE_CLASS_NAME = "unsafe.topology.cluster.x-k8s.io/disable-update-class-name-check"

@@ -209,12 +209,14 @@ class Event:
 class Local:
     """An effect inside this process alone, carried out by the service itself (the emulated machines of the development provider).
 
-    ``action`` names a handler the service registered with its worker; ``arguments`` are JSON values. Idempotent like every step.
+    ``action`` names a handler the service registered with its worker; ``arguments`` are JSON values. Idempotent like every step. ``about``: it tells somebody
+    what was decided about this object, which is a result to be kept though nothing is written.
     """
 
     action: str
     reason: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    about: ObjectKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,11 @@ class Plan:
     def writes(self) -> bool:
         """Whether carrying the plan out changes anything outside this process."""
         return any(not isinstance(step, Look | Event | Local) for step in flatten(self.steps))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the audit trail keeps it: it changes something, or somebody is told what was decided."""
+        return self.writes or any(isinstance(step, Local) and step.about is not None for step in flatten(self.steps))
 
 
 def flatten(steps: Iterable[Step]) -> Iterable[Step]:

@@ -165,6 +165,20 @@ class Settings(BaseModel):
     """File with the webhooks' certificate (PEM), which somebody else renews and tells the API server of; empty: one signed by our own CA."""
     webhook_key_file: str = ""
     """File with the private key (PEM, not encrypted) of that certificate. Both are read again when they change."""
+    autoscaler_bind: str = "0.0.0.0"
+    """Address that the bridge to cluster-autoscaler listens on."""
+    autoscaler_port: int = Field(default=9444, ge=0, le=65535)
+    """Port of the same; 0 picks a free one."""
+    autoscaler_service: str = Field(default="fleetwake-autoscaler-bridge", min_length=1)
+    """Secret, in the system namespace, with the CA of the bridge's own certificates; also the Service that cluster-autoscalers reach it by."""
+    autoscaler_host: str = ""
+    """Host name or address by which cluster-autoscalers reach the bridge, for its own certificate; empty: that of the Service."""
+    autoscaler_certificate_file: str = ""
+    """File with the bridge's certificate (PEM), which somebody else renews; empty: one signed by our own CA."""
+    autoscaler_key_file: str = ""
+    """File with the private key (PEM, not encrypted) of that certificate."""
+    autoscaler_ca_file: str = ""
+    """File with the CA certificates (PEM) that client certificates of cluster-autoscalers must be signed by, where that certificate is somebody else's."""
 
     @property
     def topics(self) -> Topics:
@@ -195,6 +209,11 @@ class Settings(BaseModel):
         """The webhooks' certificate where somebody else renews it."""
         return TlsFiles(f"{ENV_PREFIX}WEBHOOK", "", self.webhook_certificate_file, self.webhook_key_file)
 
+    @property
+    def autoscaler_files(self) -> TlsFiles:
+        """The bridge's certificate, and whom it believes, where somebody else renews them."""
+        return TlsFiles(f"{ENV_PREFIX}AUTOSCALER", self.autoscaler_ca_file, self.autoscaler_certificate_file, self.autoscaler_key_file)
+
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
         """Read the environment; ``overrides`` that are not None win (command line flags).
@@ -221,6 +240,6 @@ class Settings(BaseModel):
         except ValidationError as error:
             found = "; ".join(f"{ENV_PREFIX}{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors(include_input=False))
             raise SettingsError(found, operation="settings") from error
-        for connection in (settings.kafka, settings.redis, settings.otlp, settings.webhook_files):
+        for connection in (settings.kafka, settings.redis, settings.otlp, settings.webhook_files, settings.autoscaler_files):
             connection.check()
         return settings

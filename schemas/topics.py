@@ -34,7 +34,7 @@ class Access:
 
 
 COMMANDS = "command line"
-WORKERS = ("reconcilers", "remediation", "dev_infrastructure")
+WORKERS = ("reconcilers", "remediation", "autoscaler_bridge", "dev_infrastructure")
 """The services that take objects in and write to the API server."""
 
 ACCESS: Mapping[str, Access] = {

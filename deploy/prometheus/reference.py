@@ -10,6 +10,7 @@ from deploy.prometheus.alerts import alerts
 from fleetwake.exposition import Families, Family
 from fleetwake.shell.metrics import Metrics
 from services.admission.metrics import AdmissionMetrics
+from services.autoscaler_bridge.metrics import BridgeMetrics
 from services.dev_infrastructure.metrics import emulation_metrics
 from services.watcher.metrics import WatcherMetrics
 
@@ -60,6 +61,9 @@ def rendered() -> dict[str, str]:
     parts.append(_section("Watcher", [family for family in watcher if family.name.startswith("fleetwake_") and family.name not in names], services))
     webhooks = [family for family in AdmissionMetrics().families.list if family.name not in of]
     parts.append(_section("Webhooks", webhooks, {family.name: "admission" for family in webhooks}))
+    bridge = Families()
+    BridgeMetrics(bridge)
+    parts.append(_section("Autoscaler bridge", bridge.list, {family.name: "autoscaler-bridge" for family in bridge.list}))
     emulation = Families()
     emulation_metrics(emulation)
     parts.append(_section("Development provider", emulation.list, {family.name: "dev-infrastructure" for family in emulation.list}))

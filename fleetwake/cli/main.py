@@ -25,6 +25,7 @@ class All(Commands):
         "describe": Source("fleetwake.cli.describe", "describe"),
         "trace": Source("fleetwake.cli.trace", "trace"),
         "audit": Source("fleetwake.cli.audit", "app"),
+        "autoscaler": Source("fleetwake.cli.autoscaler", "app"),
         "settings": Source("fleetwake.cli.settings", "settings"),
     }
 
@@ -90,6 +91,19 @@ def admit() -> None:
     with looking("admit"):
         chosen = Settings.from_env()
         configure(chosen, "admission")
+        raise typer.Exit(main(chosen))
+
+
+@app.command()
+def bridge() -> None:
+    """Run one worker of the bridge to cluster-autoscaler: node groups, and the gRPC cloud provider that scales them."""
+    from fleetwake.cli.logs import configure
+    from fleetwake.settings import Settings
+    from services.autoscaler_bridge.app import main
+
+    with looking("bridge"):
+        chosen = Settings.from_env()
+        configure(chosen, "autoscaler_bridge")
         raise typer.Exit(main(chosen))
 
 

@@ -17,20 +17,23 @@ FAILED = 1
 
 @app.command()
 def keys() -> None:
-    """Make the keys of the hashes that stand for secret values in Kafka, Redis and traces, of the seals of results, and the CA of the admission webhooks."""
+    """Make the keys of the hashes that stand for secret values in Kafka, Redis and traces, of the seals of results, and the CAs of webhooks and autoscalers."""
     from datetime import UTC, datetime
 
+    from fleetwake.kube.authority import HANDED_OUT, Lifetimes
+    from fleetwake.kube.certificates import ensure_authority
     from fleetwake.kube.redaction import REDACTION_SECRET, redaction_key
     from fleetwake.kube.sealing import SEALING_SECRET, sealing_key
     from fleetwake.settings import Settings
-    from services.admission.certificates import ensure_authority
 
     async def make(client: ApiClient, namespace: str) -> str:
         await redaction_key(client, namespace, create=True)
         await sealing_key(client, namespace, create=True)
-        authority = Settings.from_env().webhook_service
-        await ensure_authority(client, namespace, authority, now=datetime.now(UTC))
-        return f"Secrets {REDACTION_SECRET}, {SEALING_SECRET} and {authority} of {namespace} hold the keys"
+        settings = Settings.from_env()
+        authorities = {settings.webhook_service: Lifetimes(), settings.autoscaler_service: HANDED_OUT}
+        for authority, lifetimes in authorities.items():
+            await ensure_authority(client, namespace, authority, now=datetime.now(UTC), lifetimes=lifetimes)
+        return f"Secrets {', '.join((REDACTION_SECRET, SEALING_SECRET, *authorities))} of {namespace} hold the keys"
 
     _run(make)
 

@@ -53,7 +53,7 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class CertificateSpec:
-    """What a certificate shall say. ``usages`` must not be empty; ``sans`` are IP addresses where they parse as such, else DNS names."""
+    """What a certificate shall say. ``usages`` must not be empty; ``sans`` are URIs with ``://``, IP addresses where they parse as such, else DNS names."""
 
     common_name: str
     organizations: tuple[str, ...] = ()
@@ -298,6 +298,8 @@ def _load_certificate(certificate: bytes) -> x509.Certificate:
 
 
 def _general_name(san: str) -> x509.GeneralName:
+    if "://" in san:
+        return x509.UniformResourceIdentifier(san)
     try:
         return x509.IPAddress(ipaddress.ip_address(san))
     except ValueError:

@@ -30,6 +30,7 @@ WATCHER = Service("watcher", "watch", "watcher")
 RECONCILERS = Service("reconcilers", "reconcile", "reconcilers")
 REMEDIATION = Service("remediation", "remediate", "remediation")
 ADMISSION = Service("admission", "admit", "admission")
+AUTOSCALER_BRIDGE = Service("autoscaler_bridge", "bridge", "autoscaler-bridge")
 DEV_INFRASTRUCTURE = Service("dev_infrastructure", "dev-infrastructure", "dev-infrastructure")
 
 # Run once, side by side, before any service starts, under an account of their own as an installation's Job runs them.
@@ -53,8 +54,9 @@ def client_env(endpoints: Endpoints, identity: str, account: str | None = None) 
 
 
 def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: one watcher, ``workers`` reconcilers, one of remediation, one of admission, one development provider."""
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), (REMEDIATION, 0), (ADMISSION, 0), (DEV_INFRASTRUCTURE, 0)]
+    """Describe the processes of all services: ``workers`` reconcilers, and one of each other."""
+    alone = ((service, 0) for service in (REMEDIATION, ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE))
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), *alone]
     handing_out, *ports = free_ports(len(instances) + 1)
     processes = (_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
     return tuple(_serving_bootstrap_data(process, handing_out) for process in processes)
@@ -92,6 +94,9 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         env |= {"FLEETWAKE_WEBHOOK_BIND": LOCALHOST, "FLEETWAKE_WEBHOOK_PORT": str(ports["webhook"])}
         # it runs beside the API server, not in a cluster: no Service leads to it
         env["FLEETWAKE_WEBHOOK_URL"] = f"https://{LOCALHOST}:{ports['webhook']}"
+    if service is AUTOSCALER_BRIDGE:
+        (ports["grpc"],) = free_ports(1)
+        env |= {"FLEETWAKE_AUTOSCALER_BIND": LOCALHOST, "FLEETWAKE_AUTOSCALER_PORT": str(ports["grpc"]), "FLEETWAKE_AUTOSCALER_HOST": LOCALHOST}
     if service is DEV_INFRASTRUCTURE and FIRST_PORT not in os.environ:
         env[FIRST_PORT] = str(first_emulated_port())
     return Process(

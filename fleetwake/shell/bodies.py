@@ -196,7 +196,7 @@ def describe(step: Step) -> tuple[str, str, str]:
         case Event():
             return "event", str(step.key), step.reason
         case Local():
-            return "local", step.action, step.reason
+            return ("local", step.action, step.reason) if step.about is None else (step.action, str(step.about), step.reason)
         case Together():
             return "together", f"{len(step.branches)} branches", step.reason
 

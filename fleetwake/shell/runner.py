@@ -301,12 +301,12 @@ class Runner:
         run.plan_id = worker.results.plan_id(run.key)
         run.sources = tuple(key for key in view.reads if key.group_kind in SENSITIVE and key.group_kind != SECRET)
         run.plan(plan.steps)
-        if plan.writes:
+        if plan.recorded:
             await worker.results.planned(run, wakeup.causes, wakeup.cause_count, view.reads)
         try:
             await self._carry_out.all(run, plan.steps)
         finally:
-            if plan.writes:
+            if plan.recorded:
                 self._tell(worker.results.done(run, wakeup.causes, started, plan))
         if run.failures:
             raise next((failure for failure in run.failures if isinstance(failure, FencedError)), run.failures[0])

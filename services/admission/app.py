@@ -7,12 +7,12 @@ import logging
 import os
 
 from fleetwake.exposition import RequestCounter
+from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
 from fleetwake.process import run_process
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
-from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.registration import Registration

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("fleetwake", "schemas", "services")
-GENERATED = ("fleetwake/kube/etcd_pb/",)
+GENERATED = ("fleetwake/kube/etcd_pb/", "services/autoscaler_bridge/externalgrpc_pb/")
 
 
 def sources(*folders: str) -> list[Path]:

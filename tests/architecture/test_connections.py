@@ -32,7 +32,7 @@ OF_KUBERNETES = frozenset(
         "fleetwake/kube/etcd.py",
         "fleetwake/sim/etcd.py",
         "services/dev_infrastructure/emulation/serving.py",
-        "services/admission/certificates.py",
+        "fleetwake/kube/certificates.py",
         "services/admission/server.py",
     }
 )

@@ -71,7 +71,7 @@ def test_the_watcher_may_watch_every_kind_that_it_carries() -> None:
 
 
 def test_workers_watch_nothing_and_list_no_secret() -> None:
-    for service in ("reconcilers", "remediation", "dev-infrastructure"):
+    for service in ("reconcilers", "remediation", "autoscaler-bridge", "dev-infrastructure"):
         assert not _granted(service, "watch", "namespaced")
         assert ("", "secrets") not in _granted(service, "list")
     assert ("", "secrets") not in {pair for verb in ("get", "create", "patch", "delete") for pair in _granted("remediation", verb)}
@@ -86,11 +86,20 @@ def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
     assert not _granted("prepare", "delete") and not _granted("prepare", "get")
     read = {(grant.service, grant.names) for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs}
-    keys, authority = (REDACTION_SECRET, SEALING_SECRET), Settings().webhook_service
-    assert {names for service, names in read if service == "prepare"} == {(*keys, authority)}
+    keys, authority, autoscalers = (REDACTION_SECRET, SEALING_SECRET), Settings().webhook_service, Settings().autoscaler_service
+    assert {names for service, names in read if service == "prepare"} == {(*keys, authority, autoscalers)}
     assert {names for service, names in read if service == "admission"} == {(authority,)}
     assert {names for service, names in read if service == "reconcilers"} == {keys, (CERTIFICATE_SECRET,)}
-    assert {names for service, names in read if service not in ("prepare", "admission", "reconcilers")} == {keys}
+    assert {names for service, names in read if service == "autoscaler-bridge"} == {keys, (autoscalers,)}
+    assert {names for service, names in read if service not in ("prepare", "admission", "reconcilers", "autoscaler-bridge")} == {keys}
+
+
+def test_the_bridge_makes_and_deletes_nothing_and_writes_no_machine_but_its_metadata() -> None:
+    granted = {verb: _granted("autoscaler-bridge", verb, "namespaced") for verb in ("create", "delete", "update", "patch")}
+    assert not granted["create"] | granted["delete"] | granted["update"]
+    core = "cluster.x-k8s.io"
+    scalable = {"machinedeployments", "machinesets", "machinepools"}
+    assert granted["patch"] == {(core, name) for name in scalable | {f"{name}/status" for name in scalable} | {"machines"}}
 
 
 def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object() -> None:

@@ -112,8 +112,8 @@ def test_a_service_without_a_command_is_not_there_and_one_with_a_few_lines_is() 
         if "reconcilers" in identity[2]
     }
     assert {kind for kind, _, _ in gone} >= {"StatefulSet", "ServiceAccount", "ClusterRole", "PodDisruptionBudget", "NetworkPolicy"}
-    unmade = helm_template(settings={"services.autoscaler-bridge.replicas": "2"})
-    assert not [manifest.identity for manifest in unmade if "autoscaler-bridge" in manifest.identity[2]]
+    unmade = helm_template(settings={"services.topology.replicas": "2"})
+    assert not [manifest.identity for manifest in unmade if "topology" in manifest.identity[2]]
 
 
 def test_with_cert_manager_the_chart_brings_the_configurations_and_the_service_may_do_nothing() -> None:
@@ -129,6 +129,20 @@ def test_with_cert_manager_the_chart_brings_the_configurations_and_the_service_m
     pod = found["Deployment"]["spec"]["template"]["spec"]
     (mounted,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"] == "webhook")
     assert mounted == found["Certificate"]["spec"]["secretName"]
+
+
+def test_with_mounted_certificates_the_bridge_reads_files_and_no_ca() -> None:
+    own, mounted = (helm_template(settings={"services.autoscaler-bridge.grpc.certificates": way}) for way in ("own", "mounted"))
+    secrets = [[rule["resourceNames"] for rule in _one(found, "Role", "fleetwake-autoscaler-bridge-own")["rules"]] for found in (own, mounted)]
+    keys = ["fleetwake-redaction", "fleetwake-audit"]
+    assert secrets == [[keys, ["fleetwake-autoscaler-bridge"]], [keys]]
+    pod = _one(mounted, "StatefulSet", "fleetwake-autoscaler-bridge")["spec"]["template"]["spec"]
+    (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"] == "autoscaler")
+    assert secret == "fleetwake-autoscaler-bridge-tls"
+    (place,) = (mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "autoscaler")
+    named = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    files = {f"FLEETWAKE_AUTOSCALER_{part}_FILE": f"{place}/{name}" for part, name in (("CERTIFICATE", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt"))}
+    assert files.items() <= named.items()
 
 
 def test_a_release_of_another_name_names_everything_after_itself() -> None:

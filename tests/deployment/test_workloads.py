@@ -11,17 +11,18 @@ import yaml
 
 from fleetwake.cli.main import app
 from fleetwake.rig.access import MANIFESTS
-from fleetwake.rig.services import ADMISSION, DEV_INFRASTRUCTURE, RECONCILERS, REMEDIATION, WATCHER
+from fleetwake.rig.services import ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE, RECONCILERS, REMEDIATION, WATCHER
 from fleetwake.settings import ENV_PREFIX, Settings
 from fleetwake.shell.faust_app import DRAIN_SECONDS
 from schemas.topics import Topics
+from services.autoscaler_bridge.listener import place_of
 from services.dev_infrastructure.app import spec_of
 from services.watcher.app import SHUTDOWN_FLUSH_SECONDS
 from tests.deployment.manifests import Workload, of_kind, settings_env, workloads
 
 VALUES = yaml.safe_load((MANIFESTS / "chart" / "values.yaml").read_text())
 ALL = workloads()
-SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "remediation", "admission", "dev-infrastructure"))
+SERVICES = tuple(one for one in ALL if one.component in ("watcher", "reconcilers", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure"))
 MEMBERS = tuple(one for one in SERVICES if one.component in VALUES["kafka"]["access"])
 """Those that speak to Kafka."""
 OURS = tuple(one for one in ALL if one.component not in ("kafka", "redis"))
@@ -53,6 +54,7 @@ def test_there_are_the_services_that_exist() -> None:
         ("StatefulSet", "reconcilers"),
         ("StatefulSet", "remediation"),
         ("Deployment", "admission"),
+        ("StatefulSet", "autoscaler-bridge"),
         ("StatefulSet", "dev-infrastructure"),
     }
 
@@ -104,7 +106,8 @@ def test_every_container_has_a_command_of_ours_and_settings_that_are_settings(on
 
 
 @pytest.mark.parametrize(
-    ("component", "command"), [(service.account, service.command) for service in (WATCHER, RECONCILERS, REMEDIATION, ADMISSION, DEV_INFRASTRUCTURE)]
+    ("component", "command"),
+    [(service.account, service.command) for service in (WATCHER, RECONCILERS, REMEDIATION, ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE)],
 )
 def test_a_service_runs_the_command_that_the_rig_runs(component: str, command: str) -> None:
     one = next(one for one in SERVICES if one.component == component)
@@ -214,9 +217,10 @@ def test_groups_are_those_that_the_services_join() -> None:
     access = VALUES["kafka"]["access"]
     provider = spec_of(Settings(dev_shard=0, dev_shards=1))
     assert [provider.group.startswith(f"capi-{group}") for group in access["dev-infrastructure"]["groups"]] == [True]
-    assert {service: list(access[service]["groups"]) for service in ("reconcilers", "remediation")} == {
+    assert {service: list(access[service]["groups"]) for service in ("reconcilers", "remediation", "autoscaler-bridge")} == {
         "reconcilers": ["reconcilers"],
         "remediation": ["remediation"],
+        "autoscaler-bridge": ["autoscaler-bridge"],
     }
 
 
@@ -250,6 +254,19 @@ def test_the_api_server_reaches_the_webhooks_where_they_listen() -> None:
     assert f"{settings.webhook_service}.{service['metadata']['namespace']}.svc" in certificate["spec"]["dnsNames"]
     policy = next(found["spec"] for found in of_kind("NetworkPolicy") if found["metadata"]["name"] == "fleetwake-admission")
     assert {"ports": [{"protocol": "TCP", "port": "webhook"}]} in policy["ingress"]
+
+
+def test_cluster_autoscalers_reach_the_bridge_where_it_listens_under_the_name_that_its_certificate_has() -> None:
+    (one,) = (one for one in SERVICES if one.component == "autoscaler-bridge")
+    container = one.pod["containers"][0]
+    settings = Settings.from_env(_environment(container))
+    (service,) = (found for found in of_kind("Service") if found["metadata"]["name"] == settings.autoscaler_service)
+    assert place_of(settings).host == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    (port,) = (entry for entry in service["spec"]["ports"] if entry["name"] == "grpc")
+    assert {entry["name"]: entry["containerPort"] for entry in container["ports"]}[port["targetPort"]] == port["port"] == settings.autoscaler_port
+    policy = next(found["spec"] for found in of_kind("NetworkPolicy") if found["metadata"]["name"] == "fleetwake-autoscaler-bridge")
+    assert {"ports": [{"protocol": "TCP", "port": "grpc"}]} in policy["ingress"]
+    assert one.spec["replicas"] == 1, "a second one would answer for half of the clusters"
 
 
 def test_nothing_goes_in_or_out_unless_a_policy_says_so() -> None:

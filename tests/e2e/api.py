@@ -76,6 +76,21 @@ class Api:
             raise Answer(response.status, response.data.decode(errors="replace")[:300])
         return dict(json.loads(response.data))
 
+    def decode(self, path: str, api_version: str, kind: str, message: bytes) -> dict[str, Any]:
+        """What the server makes of a protobuf message of a built-in kind: it creates the object, but keeps nothing (``dryRun``).
+
+        Raises:
+            Answer: it was refused.
+        """
+        # runtime.Unknown: 1 type meta (1 apiVersion, 2 kind), 2 the message
+        unknown = _field(1, _field(1, api_version.encode()) + _field(2, kind.encode())) + _field(2, message)
+        headers = {**self._headers, "Content-Type": "application/vnd.kubernetes.protobuf", "Accept": "application/json"}
+        url = f"{self._root}{path}?dryRun=All"
+        response = self._pool.request("POST", url, body=b"k8s\x00" + unknown, headers=headers, timeout=REQUEST_LIMIT_S, retries=False)
+        if response.status >= 400:
+            raise Answer(response.status, response.data.decode(errors="replace")[:300])
+        return dict(json.loads(response.data))
+
     def watch(self, path: str, resource_version: str) -> Iterator[dict[str, Any]]:
         """Follow a collection from a resourceVersion on, until the server ends the stream."""
         query = urlencode({"watch": "1", "resourceVersion": resource_version, "allowWatchBookmarks": "true"})
@@ -89,3 +104,12 @@ class Api:
                 yield from (json.loads(line) for line in lines if line)
         finally:
             response.close()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a protobuf message."""
+    size, length = len(content), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content

@@ -29,7 +29,7 @@ ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 PREPARING = f"{ACCOUNTS}prepare"
 """Who installs: its writes are no service's, and no run stands behind them."""
 NOT_COUNTED = frozenset({"leases", "events"})
-SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "dev_infrastructure-0")
+SERVICES = ("watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "autoscaler_bridge-0", "dev_infrastructure-0")
 
 
 @dataclass

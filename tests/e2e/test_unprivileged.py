@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from fleetwake.rig.access_page import Grant, grants
 from tests.e2e import manifests
 from tests.e2e.api import Api
+from tests.e2e.autoscaler import Autoscaler, certificates
 from tests.e2e.fleet import ACCOUNTS, Fleet, left_of
 from tests.e2e.recorder import World
 
@@ -19,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 AGENT = "fleetwake-"
 DECISION = "authorization.k8s.io/decision"
-RUNNING = ("watcher", "reconcilers", "remediation", "admission", "dev-infrastructure", "prepare")
+RUNNING = ("watcher", "reconcilers", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure", "prepare")
 KUBECTL_LIMIT_S = 30
 REMEDIATED_LIMIT_S = 60.0
 
@@ -58,8 +60,8 @@ def _asked(service: str, event: dict[str, Any]) -> Iterable[Asked]:
 
 
 @pytest.fixture(scope="module")
-def life(fleet: Fleet) -> Fleet:
-    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, another remediated, deleted."""
+def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, another remediated, one more and one less by an autoscaler, deleted."""
     namespace, name = fleet.namespace("rights"), "humble"
     workers, plane = f"machinedeployment/{name}-workers", f"kubeadmcontrolplane/{name}-control-plane"
     fleet.apply(*manifests.cluster(name, namespace, workers=2))
@@ -72,6 +74,7 @@ def life(fleet: Fleet) -> Fleet:
     fleet.kubectl("-n", namespace, "delete", "machine", "--selector", "!cluster.x-k8s.io/control-plane")
     fleet.settle(namespace, name)
     _remediated(fleet, namespace, name)
+    _autoscaled(fleet, namespace, name, tmp_path_factory.mktemp("autoscaler"))
     fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
     fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")
     return fleet
@@ -89,6 +92,20 @@ def _remediated(fleet: Fleet, namespace: str, name: str) -> None:
         return [] if len(left) == len(before) - 1 else [f"{len(left)} of {len(before)} Machines are still there"]
 
     fleet.recorder.wait(awaited, REMEDIATED_LIMIT_S, "the marked Machine replaced")
+    fleet.settle(namespace, name)
+
+
+def _autoscaled(fleet: Fleet, namespace: str, name: str, folder: Path) -> None:
+    """The workers as a node group that gets one more and loses one that is named."""
+    prefix = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-"
+    fleet.patch(namespace, f"machinedeployment/{name}-workers", {"metadata": {"annotations": {f"{prefix}min-size": "1", f"{prefix}max-size": "3"}}})
+    autoscaler, group = Autoscaler(certificates(fleet, f"{namespace}/{name}", folder)), f"MachineDeployment/{namespace}/{name}-workers"
+    autoscaler.until(lambda: group in autoscaler.groups())
+    (before,) = autoscaler.nodes(group)
+    autoscaler.increase(group, 1)
+    fleet.settle(namespace, name)
+    autoscaler.until(lambda: set(autoscaler.nodes(group).values()) == {"instanceRunning"} and len(autoscaler.nodes(group)) == 2)
+    autoscaler.delete(group, [before])
     fleet.settle(namespace, name)
 
 
@@ -184,8 +201,17 @@ REFUSED = {
         ("list", "secrets"),
         ("get", "secrets/another"),
     ],
-    # an account of a service that does not exist yet
-    "autoscaler-bridge": [("update", "machinedeployments.cluster.x-k8s.io/scale"), ("get", "secrets")],
+    "autoscaler-bridge": [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "machines.cluster.x-k8s.io"),
+        ("delete", "machines.cluster.x-k8s.io"),
+        ("delete", "machinedeployments.cluster.x-k8s.io"),
+        ("patch", "machines.cluster.x-k8s.io/status"),
+        ("patch", "clusters.cluster.x-k8s.io"),
+        ("patch", "kubeadmcontrolplanes.controlplane.cluster.x-k8s.io"),
+        ("get", "devmachinetemplates.infrastructure.cluster.x-k8s.io"),
+    ],
 }
 
 

@@ -16,11 +16,11 @@ from cryptography import x509
 
 from fleetwake import labels
 from fleetwake.kube import config
+from fleetwake.kube.authority import read
+from fleetwake.kube.certificates import OwnCertificates, Serving, ensure_authority, utc_now
 from fleetwake.kube.client import MERGE_PATCH, ApiClient, Response, resource_path
 from fleetwake.rig.records import Endpoints
 from schemas.api import registry
-from services.admission.authority import read
-from services.admission.certificates import OwnCertificates, Serving, ensure_authority, utc_now
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.registration import Registration

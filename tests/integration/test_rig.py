@@ -403,14 +403,15 @@ def test_a_build_command_that_fails_shows_its_last_lines() -> None:
 def test_every_service_has_its_own_account_port_and_instance(tmp_path: Path) -> None:
     nowhere = Endpoints(kubeconfig="/k/kubeconfig", kubectl="", bootstrap_servers="127.0.0.1:1", redis_url="redis://127.0.0.1:2/0", audit_log="")
     services = {process.name: process for process in service_processes(nowhere, tmp_path, workers=2)}
-    assert services.keys() == {"watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "admission-0", "dev_infrastructure-0"}
-    assert [process.cmd[1] for process in services.values()] == ["watch", "reconcile", "reconcile", "remediate", "admit", "dev-infrastructure"]
+    assert services.keys() == {"watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "admission-0", "autoscaler_bridge-0", "dev_infrastructure-0"}
+    assert [process.cmd[1] for process in services.values()] == ["watch", "reconcile", "reconcile", "remediate", "admit", "bridge", "dev-infrastructure"]
     assert {name: process.env["FLEETWAKE_KUBECONFIG"] for name, process in services.items()} == {
         "watcher-0": "/k/kubeconfig-watcher",
         "reconcilers-0": "/k/kubeconfig-reconcilers",
         "reconcilers-1": "/k/kubeconfig-reconcilers",
         "remediation-0": "/k/kubeconfig-remediation",
         "admission-0": "/k/kubeconfig-admission",
+        "autoscaler_bridge-0": "/k/kubeconfig-autoscaler-bridge",
         "dev_infrastructure-0": "/k/kubeconfig-dev-infrastructure",
     }
     assert all(process.env["FLEETWAKE_INSTANCE"] == name for name, process in services.items())

@@ -29,6 +29,7 @@ SERVICES = {
     "reconcilers-1": "reconcilers",
     "remediation-0": "remediation",
     "admission-0": "admission",
+    "autoscaler_bridge-0": "autoscaler_bridge",
     "dev_infrastructure-0": "dev-infrastructure",
 }
 ENDPOINT = "FLEETWAKE_OTLP_ENDPOINT"

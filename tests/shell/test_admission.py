@@ -16,9 +16,9 @@ from cryptography import x509
 
 from fleetwake.connections.files import TlsFiles
 from fleetwake.errors import DecodeError, SettingsError
+from fleetwake.kube.authority import Authority, Lifetimes, due, first, leaf, read, signed_by, successor
+from fleetwake.kube.certificates import MountedCertificates, Serving
 from fleetwake.kube.pki import CertificateSpec, KeyPair, certificate_expiry, generate_key, self_signed_ca, sign_certificate
-from services.admission.authority import Authority, Lifetimes, due, first, leaf, read, signed_by, successor
-from services.admission.certificates import MountedCertificates, Serving
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.server import serve
@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 
 
 def authority() -> Authority:
-    return first(now=NOW, lifetimes=LIFETIMES)
+    return first("fleetwake-admission-ca", now=NOW, lifetimes=LIFETIMES)
 
 
 def test_a_ca_is_followed_in_time_and_believed_to_its_end() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from services.dev_infrastructure.kinds.dev_machine_template import RESOURCES
+
 JsonDict = dict[str, Any]
 SYSTEM = "kube-system"
 NAMESPACES = ("default", SYSTEM, "kube-public", "kube-node-lease")
@@ -115,7 +117,7 @@ def _system(facts: NodeFacts) -> str:
 
 def _node_status(facts: NodeFacts, at: datetime) -> JsonDict:
     digest = hashlib.sha256(facts.uid.encode()).hexdigest()
-    resources = {"cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi"}
+    resources = dict(RESOURCES)
     return {
         "capacity": resources,
         "allocatable": resources,

@@ -32,6 +32,7 @@ PORTS: Mapping[str, tuple[int, ...]] = {
     "reconcilers-1": (8080, 9443),
     "remediation": (8080,),
     "admission": (8080, 9443),
+    "autoscaler-bridge": (8080, 9444),
     "dev-infrastructure": (8080,),
     "kube-state-metrics": (8080, 8081),
     "otelcol": (4317, 4318, 8888, 13133),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 ROOT = "prepare"
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 OWN_IMAGE = "fleetwake:local"
-FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "remediation", "admission", "dev-infrastructure"}
+FLEETWAKE = {"watcher", "reconcilers-0", "reconcilers-1", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure"}
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,7 @@ def test_a_key_is_seen_by_the_one_whose_it_is(containers: dict[str, Container]) 
             "watcher",
             "remediation",
             "admission",
+            "autoscaler-bridge",
             "dev-infrastructure",
             "prometheus",
             "kube-state-metrics",

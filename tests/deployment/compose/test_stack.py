@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
 CLUSTERS = ("demo", "small")
-SERVICES = {"fleetwake-watcher", "fleetwake-reconcilers", "fleetwake-remediation", "fleetwake-dev-infrastructure"}
+SERVICES = {"fleetwake-watcher", "fleetwake-reconcilers", "fleetwake-remediation", "fleetwake-autoscaler-bridge", "fleetwake-dev-infrastructure"}
 TELLING = SERVICES | {"fleetwake-admission"}
 """Those that log; the webhooks make no spans."""
-INSTANCES = {"reconcilers-0", "reconcilers-1", "remediation-0", "dev_infrastructure-0"}
+INSTANCES = {"reconcilers-0", "reconcilers-1", "remediation-0", "autoscaler_bridge-0", "dev_infrastructure-0"}
 ACCOUNTS = "system:serviceaccount:fleetwake-system:fleetwake-"
 SPANS_MIN = 300
 QUIET_S, QUIET_LIMIT_S = 3.0, 40.0

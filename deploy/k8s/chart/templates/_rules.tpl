@@ -1,8 +1,9 @@
 {{/* The rules of access/rbac.yaml as RBAC has them: dict root, entries. */}}
 {{- define "fleetwake.rules" -}}
 {{- $certificates := .root.Values.services.admission.webhooks.certificates }}
+{{- $autoscalers := (index .root.Values.services "autoscaler-bridge").grpc.certificates }}
 {{- range .entries }}
-{{- if and (or (not .admission) $.root.Values.rbac.enforcedOwnerReferences) (or (not .certificates) (eq .certificates $certificates)) }}
+{{- if and (or (not .admission) $.root.Values.rbac.enforcedOwnerReferences) (or (not .certificates) (eq .certificates $certificates)) (or (not .autoscalerCertificates) (eq .autoscalerCertificates $autoscalers)) }}
 - apiGroups: {{ toJson .groups }}
   resources: {{ toJson .resources }}
   {{- with .names }}

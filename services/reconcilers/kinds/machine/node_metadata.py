@@ -36,12 +36,7 @@ def node_key(observed: Observed, name: str) -> ObjectKey:
 
 def synced_labels(machine: Machine) -> dict[str, str]:
     """The labels of the Machine that its Node gets: node roles, and the domains made for this purpose."""
-    wanted = {}
-    for key, value in machine.metadata.labels.items():
-        domain = key.partition("/")[0]
-        if domain == labels.NODE_ROLE_PREFIX or _within(domain, labels.NODE_RESTRICTION_DOMAIN) or _within(domain, labels.MANAGED_NODE_DOMAIN):
-            wanted[key] = value
-    return wanted
+    return {key: value for key, value in machine.metadata.labels.items() if labels.is_node_label(key)}
 
 
 def synced_annotations(observed: Observed) -> dict[str, str]:
@@ -55,12 +50,8 @@ def synced_annotations(observed: Observed) -> dict[str, str]:
     owner = machine.metadata.controller
     if owner is not None:
         wanted |= {labels.OWNER_KIND_ANNOTATION: owner.kind, labels.OWNER_NAME_ANNOTATION: owner.name}
-    managed = {key: value for key, value in machine.metadata.annotations.items() if _within(key.partition("/")[0], labels.MANAGED_NODE_DOMAIN)}
+    managed = {key: value for key, value in machine.metadata.annotations.items() if labels.within(key.partition("/")[0], labels.MANAGED_NODE_DOMAIN)}
     return wanted | managed
-
-
-def _within(domain: str, parent: str) -> bool:
-    return domain == parent or domain.endswith("." + parent)
 
 
 def sync_node(observed: Observed, node: Node) -> Patch | None:

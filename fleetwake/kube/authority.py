@@ -1,6 +1,6 @@
-"""Our own certificates: when they are due, and what follows them. Pure; the clock is an argument.
+"""Certificates of a CA of our own, in a Secret: when they are due, and what follows them. Pure; the clock is an argument.
 
-A CA signs leaves that every replica makes for itself and keeps in memory. A new CA does not end the one before: the API server is given both until
+A CA signs leaves that every replica makes for itself and keeps in memory. A new CA does not end the one before: whoever has to believe is given both until
 the older one has expired, so whoever still shows its leaf is believed.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import NameOID
 
 from fleetwake.errors import DecodeError
 from fleetwake.kube.pki import CertificateSpec, KeyPair, certificate_expiry, generate_key, is_pair, self_signed_ca, sign_certificate
 
 SECRET_TYPE = "kubernetes.io/tls"
 CERTIFICATE, KEY, FORMER = "tls.crt", "tls.key", "former.crt"
-COMMON_NAME = "fleetwake-admission-ca"
 RENEWED_AFTER = 2 / 3
 """Of a certificate's life: the rest is what a failing renewal may take."""
 
@@ -32,6 +32,10 @@ class Lifetimes:
 
     ca: timedelta = timedelta(days=365)
     leaf: timedelta = timedelta(days=7)
+
+
+HANDED_OUT = Lifetimes(ca=timedelta(days=3650))
+"""For a CA whose certificates people carry to clients: nobody tells those of a successor, so that it must not come often."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,13 @@ def read(secret: Mapping[str, Any]) -> Authority:
     except (KeyError, binascii.Error):
         pair, former = KeyPair(b"", b""), ()
     if not is_pair(pair):
-        raise DecodeError("the Secret of the webhooks' CA holds no certificate with its key; delete it and run `fleetwake secrets keys`")
+        raise DecodeError("the Secret of the CA holds no certificate with its key; delete it and run `fleetwake secrets keys`")
     return Authority(pair, former)
 
 
-def first(*, now: datetime, lifetimes: Lifetimes) -> Authority:
-    """A CA of its own."""
-    return Authority(self_signed_ca(COMMON_NAME, generate_key("ECDSA-P256"), now=now, days=lifetimes.ca.days))
+def first(name: str, *, now: datetime, lifetimes: Lifetimes) -> Authority:
+    """A CA of that common name."""
+    return Authority(self_signed_ca(name, generate_key("ECDSA-P256"), now=now, days=lifetimes.ca.days))
 
 
 def successor(authority: Authority, *, now: datetime, lifetimes: Lifetimes) -> Authority | None:
@@ -81,7 +85,8 @@ def successor(authority: Authority, *, now: datetime, lifetimes: Lifetimes) -> A
     if now < due(authority.pair.cert_pem):
         return None
     alive = tuple(cert for cert in (authority.pair.cert_pem, *authority.former) if certificate_expiry(cert) > now)
-    return Authority(first(now=now, lifetimes=lifetimes).pair, alive)
+    (name,) = x509.load_pem_x509_certificate(authority.pair.cert_pem).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Authority(first(str(name.value), now=now, lifetimes=lifetimes).pair, alive)
 
 
 def leaf(authority: Authority, host: str, *, now: datetime, lifetimes: Lifetimes) -> KeyPair:

@@ -16,18 +16,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import orjson
+from prometheus_client import Counter, Gauge
 
 from fleetwake.connections.files import TlsFiles, read_file
 from fleetwake.errors import AlreadyExistsError, ConflictError, FleetwakeError, RetryableError, SettingsError
+from fleetwake.kube.authority import Authority, Lifetimes, due, first, leaf, read, signed_by, successor
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.pki import KeyPair, certificate_expiry, is_pair, load_key_pair
-from services.admission.authority import Authority, Lifetimes, due, first, leaf, read, signed_by, successor
-from services.admission.configurations import Address
-from services.admission.metrics import AdmissionMetrics
 
-log = logging.getLogger("services.admission")
+log = logging.getLogger(__name__)
 SETTLE = timedelta(minutes=5)
-"""From telling the API server of a CA to showing a leaf of it: the API server notices in its own time."""
+"""From telling clients of a CA to showing a leaf of it: they notice in their own time."""
 
 FILES_LOOK_AGAIN = timedelta(seconds=10)
 RETRY = timedelta(seconds=5)
@@ -42,8 +41,36 @@ def utc_now() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)
 
 
+class Place(Protocol):
+    """Where the CA is kept, and the host name that its leaves are made for."""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the Secret."""
+
+    @property
+    def service(self) -> str:
+        """Name of the Secret, which is the Service's too."""
+
+    @property
+    def host(self) -> str:
+        """The name that clients ask by."""
+
+
+class CertificateMetrics(Protocol):
+    """Where a process counts its certificates."""
+
+    @property
+    def expiry(self) -> Gauge:
+        """When the serving certificate ends, as Unix time."""
+
+    @property
+    def renewals(self) -> Counter:
+        """Certificates taken into use."""
+
+
 def server_context() -> ssl.SSLContext:
-    """TLS for the webhooks, without a certificate yet. Clients are not asked for one: nothing is told that the asker did not send."""
+    """TLS for a server, without a certificate yet. Clients are not asked for one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
@@ -63,8 +90,8 @@ class Certificates(Protocol):
 class Serving:
     """The TLS context and what is loaded into it."""
 
-    def __init__(self, metrics: AdmissionMetrics) -> None:
-        self.context = server_context()
+    def __init__(self, metrics: CertificateMetrics, context: ssl.SSLContext | None = None) -> None:
+        self.context = context or server_context()
         self.certificate = b""
         self._metrics = metrics
 
@@ -86,10 +113,10 @@ class Serving:
 
 
 class OwnCertificates:
-    """A leaf in memory, signed by the CA in the Secret; ``register`` tells the API server whom to believe, before the leaf is shown."""
+    """A leaf in memory, signed by the CA in the Secret; ``register`` tells clients whom to believe, before the leaf is shown."""
 
     def __init__(
-        self, client: ApiClient, address: Address, serving: Serving, register: Register, *, clock: Clock = utc_now, lifetimes: Lifetimes | None = None
+        self, client: ApiClient, address: Place, serving: Serving, register: Register, *, clock: Clock = utc_now, lifetimes: Lifetimes | None = None
     ) -> None:
         self._client, self._address, self._serving, self._register = client, address, serving, register
         self._clock, self._lifetimes = clock, lifetimes or Lifetimes()
@@ -99,7 +126,7 @@ class OwnCertificates:
         """See ``Certificates``."""
         authority = await self._authority()
         now, shown = self._clock(), self._serving.certificate
-        # a new CA is told of one look before its leaf is shown: the API server notices in its own time, and another replica may have told of the old one last
+        # a new CA is told of one look before its leaf is shown: clients notice in their own time, and another replica may have told of the old one last
         known = authority.bundle == self._told
         if not shown or now >= certificate_expiry(shown):
             self._show(authority, now)
@@ -157,7 +184,7 @@ class MountedCertificates:
 
 @dataclass(frozen=True)
 class Signals:
-    """``ready`` is set when there is a certificate and the API server knows it, ``changed`` by whoever sees that it is time to look again."""
+    """``ready`` is set when there is a certificate and clients know whom to believe, ``changed`` by whoever sees that it is time to look again."""
 
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -178,7 +205,7 @@ async def keep(certificates: Certificates, signals: Signals) -> None:
                 await signals.changed.wait()
 
 
-async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime) -> bool:
+async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime, lifetimes: Lifetimes | None = None) -> bool:
     """Make the Secret with the CA if there is none; whether it was made.
 
     Raises:
@@ -189,7 +216,7 @@ async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now:
     if answer.status != 404:
         raise_for(answer, f"get Secret {namespace}/{name}")
         return False
-    body = first(now=now, lifetimes=Lifetimes()).secret(namespace, name)
+    body = first(f"{name}-ca", now=now, lifetimes=lifetimes or Lifetimes()).secret(namespace, name)
     answer = await client.request("POST", resource_path("v1", "secrets", namespace), body=orjson.dumps(body))
     try:
         raise_for(answer, f"create Secret {namespace}/{name}")
