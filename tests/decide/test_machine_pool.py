@@ -267,6 +267,24 @@ def test_whether_a_machine_is_up_to_date() -> None:
     assert stored(view)["status"]["upToDateReplicas"] == 1
 
 
+def judged(name: str, healthy: str, remediated: str = "") -> Json:
+    values = [("HealthCheckSucceeded", healthy, "UnhealthyNode"), *([("OwnerRemediated", remediated, "WaitingForRemediation")] if remediated else [])]
+    conditions = [{"type": kind, "status": status, "reason": why, "message": "", "lastTransitionTime": "2026-01-02T03:00:00Z"} for kind, status, why in values]
+    return {"conditions": conditions}
+
+
+def test_a_machine_that_a_health_check_handed_over_is_deleted_and_no_other() -> None:
+    view = settled(*with_machines(), nodes=two())
+    stored(view, "Machine", "a")["status"] = judged("a", "False", "False")
+    stored(view, "Machine", "b")["status"] = judged("b", "False")
+    plan = view.run(KIND, "default", "pool")
+    assert [step.key.name for step in flatten(plan.steps) if isinstance(step, Delete)] == ["a"]
+    assert told(view, "Remediating")[:2] == ("True", "Remediating")
+    stored(view, "Machine", "b")["status"] = judged("b", "True", "False")
+    view.settle(KIND, "default", "pool")
+    assert {one["type"] for one in stored(view, "Machine", "b")["status"]["conditions"]} == {"HealthCheckSucceeded", "UpToDate"}
+
+
 def test_the_node_of_a_machine_is_its_own_to_delete() -> None:
     view = settled(*with_machines(), nodes=two())
     stored(view, "Machine", "a")["status"] = {**stored(view, "Machine", "a")["status"], "nodeRef": {"name": "a"}}

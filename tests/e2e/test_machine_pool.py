@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fleetwake.rig.services import fleetwake_command
 from tests.e2e import manifests
 from tests.e2e.fleet import ACCOUNTS, Fleet, left_of
 from tests.e2e.recorder import Object, World, condition, controller, told
@@ -21,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 NAME = "tidal"
 POOL = f"{NAME}-pool"
 RESOURCE = f"machinepool/{POOL}"
-GONE_LIMIT_S = 60.0
+GONE_LIMIT_S, ASK_LIMIT_S = 60.0, 60
 NEXT_VERSION = "v1.34.1"
 CLUSTER_ALONE = 4
 """The first documents of a cluster are those without its MachineDeployment."""
@@ -165,9 +167,26 @@ def test_what_the_cloud_decides_is_followed(pooled: Pooled) -> None:
     assert len(pooled.machines()) == 3
 
 
+def test_a_machine_that_a_health_check_hands_over_is_replaced(pooled: Pooled) -> None:
+    namespace, before = pooled.namespace, set(pooled.machines())
+    check = manifests.health_check("pool", NAME, namespace, {"unhealthyNodeConditions": [{"type": "Ready", "status": "False", "timeoutSeconds": 300}]})
+    check["spec"]["selector"] = {"matchLabels": {"cluster.x-k8s.io/pool-name": POOL}}
+    pooled.fleet.apply(check)
+    victim = sorted(before)[0]
+    pooled.fleet.kubectl("-n", namespace, "annotate", "machine", victim, "cluster.x-k8s.io/remediate-machine=")
+    pooled.fleet.recorder.wait(lambda world: [victim] if world.get("Machine", namespace, victim) else [], GONE_LIMIT_S, "the Machine gone")
+    pooled.settle()
+    pooled.whole()
+    assert set(pooled.machines()) & before == before - {victim} and len(pooled.machines()) == len(before)
+
+
 def test_describe_shows_the_pool_with_its_machines(pooled: Pooled) -> None:
-    text = json.dumps(pooled.pool["status"]["conditions"])
-    assert "MachinesReady" in text and "InfrastructureReady" in text
+    rig = pooled.fleet.rig
+    command = [fleetwake_command(), "describe", "cluster", NAME, "-n", pooled.namespace, "--no-grouping", "--state", str(rig.state_dir)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=ASK_LIMIT_S, check=True, env={**os.environ, "COLUMNS": "220"}).stdout.splitlines()
+    place = next(number for number, line in enumerate(shown) if f"MachinePool/{POOL}" in line)
+    below = [line for line in shown[place + 1 :] if "Machine/" in line]
+    assert [name for name in sorted(pooled.machines()) if not any(f"Machine/{name}" in line for line in below)] == []
 
 
 def test_it_goes_with_its_cluster_and_leaves_nothing(pooled: Pooled, tmp_path: Path) -> None:

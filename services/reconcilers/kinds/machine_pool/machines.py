@@ -16,10 +16,12 @@ from fleetwake.conditions import FALSE, TRUE, ConditionValue, get, merge
 from fleetwake.contracts import InfraMachine
 from fleetwake.kind import External
 from fleetwake.patches import Informing, api_version_of, key_of, owner_reference, owner_wire, pruned, wire
-from fleetwake.plan import Apply, Create, Step, Together
+from fleetwake.plan import Apply, Create, Delete, Step, Together
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from services.reconcilers.kinds.machine_pool.observed import Node, Observed, pool_labels
+from services.reconcilers.kinds.machine_set.members import to_be_remediated
+from services.reconcilers.kinds.machine_set.remediate import forget
 
 MANAGER = "machinepool-controller"
 UP_TO_DATE = "UpToDate"
@@ -143,6 +145,15 @@ def tell(observed: Observed) -> tuple[Apply, ...]:
         key, uid = key_of(machine), machine.metadata.uid
         steps.append(Apply(key, api_version_of(machine), uid, {"status": status}, "whether its host is up to date", MANAGER, "status", informs=informs))
     return tuple(steps)
+
+
+def remediate(observed: Observed) -> tuple[Step, ...]:
+    """Delete the Machines that a health check handed over: the infrastructure then makes other hosts. Upstream leaves them."""
+    living = [one for one in observed.machines if one.metadata.controller is not None and not one.metadata.deleting]
+    recovered = [step for one in living if (step := forget(one)) is not None]
+    handed = [one for one in living if to_be_remediated(one)]
+    reason = "a health check handed the Machine over"
+    return (*recovered, *(Delete(key_of(one), api_version_of(one), one.metadata.uid, reason, one.metadata.resource_version) for one in handed))
 
 
 def _words(value: ConditionValue) -> tuple[str, str, str]:

@@ -37,6 +37,7 @@ def reconcile(observed: Observed) -> Plan:
         *adopt_references(observed),
         *machines.create(observed),
         *followed,
+        *machines.remediate(observed),
         *machines.tell(observed),
         *nodes.mark(observed, provisioned.provider_ids),
         *gone,
