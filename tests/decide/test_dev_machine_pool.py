@@ -54,12 +54,23 @@ def test_it_waits_for_infrastructure_and_data_and_makes_many_hosts_in_parts() ->
     world.run("DevMachinePool", "hosts")
     assert names(world) == []
     world.edit("Cluster", "demo", status={"initialization": {"infrastructureProvisioned": True}})
+    assert "finalizers" in world.one("DevMachinePool", "hosts")["metadata"]
     made = [step for step in flatten(world.run("DevMachinePool", "hosts").steps) if isinstance(step, Create)]
     assert len({step.key for step in made}) == CREATES_MAX
     world.run("DevMachinePool", "hosts")
     assert len(names(world)) == 2 * CREATES_MAX
     world.run("DevMachinePool", "hosts")
     assert len(names(world)) == 2 * CREATES_MAX
+
+
+def test_a_create_whose_answer_was_lost_is_repeated_with_the_same_name() -> None:
+    world = PoolWorld(pool(3), hosts())
+    for kind, name in (("MachinePool", "pool"), ("DevMachinePool", "hosts")):
+        world.run(kind, name)
+    first = world.run("DevMachinePool", "hosts", limit=0)
+    again = world.run("DevMachinePool", "hosts", limit=0)
+    keys = [[step.key.name for step in flatten(plan.steps) if isinstance(step, Create)] for plan in (first, again)]
+    assert keys[0] == keys[1] and len(set(keys[0])) == 3
 
 
 def test_failure_domains_are_used_evenly() -> None:
@@ -187,7 +198,7 @@ def test_without_a_backend_it_says_what_to_do() -> None:
 
 def test_a_host_whose_machine_was_never_made_goes_with_the_pool() -> None:
     world = PoolWorld(pool(2), hosts())
-    for kind, name in (("MachinePool", "pool"), ("DevMachinePool", "hosts")):
+    for kind, name in (("MachinePool", "pool"), *2 * (("DevMachinePool", "hosts"),)):
         world.run(kind, name)
     assert len(names(world)) == 2 and not world.all("Machine")
     world.delete("MachinePool", "pool")

@@ -57,11 +57,12 @@ def reconcile(observed: Observed) -> Plan:
     backend = found.spec.backend.in_memory
     if backend is None:
         return Plan(_steps(_told(observed, "only the inMemory backend is available here: set spec.backend.inMemory")))
-    made = _made(observed, pool, backend)
-    going = (*_dangling(observed), *(_leave(host, "more hosts than are wanted, or another kind of them") for host in _going(observed, pool, backend)))
     patch = _own_patch(observed)
+    # a host is made once the pool can no longer go without it, and before the pool's own generation changes, from which its name comes
+    made = _made(observed, pool, backend) if labels.DEV_MACHINE_POOL_FINALIZER in found.metadata.finalizers else ()
+    going = (*_dangling(observed), *(_leave(host, "more hosts than are wanted, or another kind of them") for host in _going(observed, pool, backend)))
     status = _told(observed, "", generation_more=patch is not None and "spec" in patch.body)
-    steps = (*_steps(patch), *_together(made, "hosts are missing"), *_adopted(observed), *_together(_steps(*going), "hosts go"), *_steps(status))
+    steps = (*_together(made, "hosts are missing"), *_steps(patch), *_adopted(observed), *_together(_steps(*going), "hosts go"), *_steps(status))
     return Plan(steps, rests_on_absence=bool(_steps(*going)))
 
 
@@ -96,7 +97,7 @@ def _made(observed: Observed, pool: MachinePool, backend: InMemoryMachinePoolBac
 def _names(observed: Observed, number: int) -> list[str]:
     """Names for hosts to be made: derived from those there are, so that a repeated create collides; none that some host or Machine has."""
     found, uids = observed.found, [host.dev.metadata.uid for host in observed.hosts]
-    tried = (names.with_suffix(f"{found.name}-", names.derived_suffix(found.metadata.uid, uids, index)) for index in range(number + len(observed.taken)))
+    tried = (names.with_suffix(f"{found.name}-", names.derived_suffix(found.metadata, uids, index)) for index in range(number + len(observed.taken)))
     return list(dict.fromkeys(name for name in tried if name not in observed.taken))[:number]
 
 
