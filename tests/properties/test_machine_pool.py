@@ -42,7 +42,7 @@ def do(world: PoolWorld, deed: str, number: int) -> None:
             world.edit(kind, name, metadata={"ownerReferences": []})
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(replicas=REPLICAS, deeds=DEEDS, seed=st.integers(0, 2**16))
 def test_a_pool_comes_to_what_it_was_asked_for(replicas: int, deeds: list[tuple[str, int]], seed: int) -> None:
     chance = random.Random(seed)
