@@ -24,6 +24,7 @@ from schemas.api.meta import ConditionStatus
 V1BETA1 = "v1beta1"
 ADDRESSES_MAX = 256
 FAILURE_DOMAINS_MAX = 100
+PROVIDER_IDS_MAX = 10_000
 
 _ADDRESS_TYPES = get_args(MachineAddress.model_fields["type"].annotation)
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
@@ -198,6 +199,43 @@ class InfraMachine:
     def interruptible(self) -> bool:
         """Whether the infrastructure may take the host away at short notice."""
         return _flag(self.obj, "status", "interruptible")
+
+    @property
+    def ready(self) -> ConditionValue | None:
+        """The Ready condition, if reported."""
+        return condition(self.obj, "Ready")
+
+
+# --- infrastructure machine pool -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InfraMachinePool:
+    """An infrastructure provider's machine pool object, read by its contract."""
+
+    obj: External
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether the pool says it is fully provisioned: ``status.ready``, the only field Cluster API reads, or the one that the contract's text names."""
+        return _flag(self.obj, "status", "ready") or _flag(self.obj, "status", "initialization", "provisioned")
+
+    @property
+    def provider_ids(self) -> tuple[str, ...]:
+        """The identities of the hosts, in the provider's order, each once."""
+        stored = field(self.obj, "spec", "providerIDList")
+        found = (one for one in stored if isinstance(one, str) and one) if isinstance(stored, list | tuple) else ()
+        return tuple(dict.fromkeys(found))[:PROVIDER_IDS_MAX]
+
+    @property
+    def replicas(self) -> int | None:
+        """How many hosts the pool has, None until reported."""
+        return _number(self.obj, "status", "replicas")
+
+    @property
+    def machine_kind(self) -> str:
+        """The kind of the objects that stand for single hosts (in the pool's own group); ``""`` where the provider has none."""
+        return _text(self.obj, "status", "infrastructureMachineKind")
 
     @property
     def ready(self) -> ConditionValue | None:

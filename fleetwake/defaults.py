@@ -40,6 +40,11 @@ def replicas(stored: int | None, annotations: Mapping[str, str], old: int | None
     return 1 if old is None else old
 
 
+def replicas_managed_elsewhere(annotations: Mapping[str, str]) -> bool:
+    """Whether the number of replicas is somebody else's to decide, as a cloud's own autoscaler; only the value ``false`` says otherwise."""
+    return annotations.get(labels.REPLICAS_MANAGED_BY, "false") != "false"
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 

@@ -123,10 +123,10 @@ def _machines(made: Any) -> Any:
                 "Replicas of the workers",
                 "Asked for, there, available, up to date. Lines that part and do not meet again are a rollout or a scale that stands still.",
                 [
-                    promql(f"sum(capi_machinedeployment_spec_replicas{{{OF}}})", "asked for"),
-                    promql(f"sum(capi_machinedeployment_status_replicas{{{OF}}})", "there"),
-                    promql(f"sum(capi_machinedeployment_status_replicas_available{{{OF}}})", "available"),
-                    promql(f"sum(capi_machinedeployment_status_replicas_uptodate{{{OF}}})", "up to date"),
+                    promql(f"sum(capi_machinedeployment_spec_replicas{{{OF}}} or capi_machinepool_spec_replicas{{{OF}}})", "asked for"),
+                    promql(f"sum(capi_machinedeployment_status_replicas{{{OF}}} or capi_machinepool_status_replicas{{{OF}}})", "there"),
+                    promql(f"sum(capi_machinedeployment_status_replicas_available{{{OF}}} or capi_machinepool_status_replicas_available{{{OF}}})", "available"),
+                    promql(f"sum(capi_machinedeployment_status_replicas_uptodate{{{OF}}} or capi_machinepool_status_replicas_uptodate{{{OF}}})", "up to date"),
                 ],
                 width=6,
             )

@@ -157,9 +157,10 @@ def _machines(made: Any) -> Any:
         .with_panel(
             graph(
                 "Machines missing",
-                "Machines that MachineDeployments and control planes are asked for and that are not available. Rollouts make bumps; a plateau is trouble.",
+                "Machines that deployments, pools and control planes are asked for and that are not available. Rollouts make bumps; a plateau is trouble.",
                 [
                     promql(missing("machinedeployment"), "workers of {{cluster_name}}"),
+                    promql(missing("machinepool"), "pools of {{cluster_name}}"),
                     promql(missing("kubeadmcontrolplane"), "control plane of {{cluster_name}}"),
                 ],
             )

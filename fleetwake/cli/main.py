@@ -57,7 +57,7 @@ def watch(namespace: Namespace = None, watch_filter: WatchFilter = None) -> None
 
 @app.command()
 def reconcile() -> None:
-    """Run one worker of the reconcilers: Clusters, Machines, MachineSets, MachineDeployments, kubeadm's kinds."""
+    """Run one worker of the reconcilers: Clusters, Machines, MachineSets, MachineDeployments, MachinePools, kubeadm's kinds."""
     from fleetwake.cli.logs import configure
     from fleetwake.settings import Settings
     from services.reconcilers.app import main

@@ -130,7 +130,10 @@ class _Builder:
             owned = [machine for machine in machines if _owned_by(machine, alone)]
             placed |= {id(machine) for machine in owned}
             rows.append(replace(self.row(alone, "MachinesReady"), children=self.machines(owned)))
-        rows += [self.row(pool, "Available") for pool in self._by_kind.get("MachinePool", ()) if _belongs(pool, cluster)]
+        for pool in (state for state in self._by_kind.get("MachinePool", ()) if _belongs(state, cluster)):
+            owned = [machine for machine in machines if _owned_by(machine, pool)]
+            placed |= {id(machine) for machine in owned}
+            rows.append(replace(self.row(pool, "Available"), children=self.machines(owned)))
         return (*rows, *self.machines([machine for machine in machines if id(machine) not in placed]))
 
     def machines(self, machines: Sequence[State]) -> tuple[Node, ...]:

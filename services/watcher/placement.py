@@ -1,7 +1,7 @@
 """Which cluster an object belongs to, and with it its partition (architecture.md §3). In-memory index, no IO.
 
-The order of evidence: the Cluster itself, ``spec.clusterName`` (immutable), the owners, the label, the Cluster that refers to it, the place it
-had, and last its own name: an object must never vanish, neither for want of a label nor by an edit of one.
+The order of evidence: the Cluster itself, ``spec.clusterName`` (immutable), the owners, the label, the Cluster or MachinePool that refers to it,
+the place it had, and last its own name: an object must never vanish, neither for want of a label nor by an edit of one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from schemas.placement import shared
 
 CORE = "cluster.x-k8s.io"
 ADDONS = "addons.cluster.x-k8s.io"
-CLUSTER = GroupKind(CORE, "Cluster")
+CLUSTER, MACHINE_POOL = GroupKind(CORE, "Cluster"), GroupKind(CORE, "MachinePool")
 CLUSTER_NAME_LABEL = "cluster.x-k8s.io/cluster-name"
 SPEC_CLUSTER_NAME_GROUPS = frozenset({CORE, ADDONS})
 """Groups whose ``spec.clusterName`` means a Cluster; in other groups the name is the provider's (a GKE cluster, say)."""
@@ -51,7 +51,7 @@ class Placement:
             self._clusters.pop(key, None)
         cluster = self._resolve(key, value)
         wake: set[ObjectKey] = set()
-        if key.group_kind == CLUSTER:
+        if key.group_kind in (CLUSTER, MACHINE_POOL):
             wake = self._refer(key, value, cluster)
         if self._clusters.get(key) != cluster:
             self._clusters[key] = cluster
@@ -95,8 +95,7 @@ class Placement:
         return f"{key.namespace}/{key.name}"
 
     def _refer(self, key: ObjectKey, value: Mapping[str, Any], cluster: str) -> set[ObjectKey]:
-        spec = value.get("spec") or {}
-        references = tuple(_reference(key, spec[field]) for field in ("infrastructureRef", "controlPlaneRef") if spec.get(field))
+        references = tuple(_reference(key, one) for one in _references_of(key, value))
         for gone in set(self._references.get(key, ())) - set(references):
             self._referred.pop(gone, None)
         self._references[key] = references
@@ -106,6 +105,17 @@ class Placement:
             if reference in self._clusters and self._clusters[reference] != cluster:
                 wake.add(reference)
         return wake
+
+
+def _references_of(key: ObjectKey, value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What people name in a Cluster or a MachinePool, and write without a label or an owner of its own."""
+    spec = value.get("spec") or {}
+    if key.group_kind == MACHINE_POOL:
+        made = (spec.get("template") or {}).get("spec") or {}
+        fields = (made.get("infrastructureRef"), (made.get("bootstrap") or {}).get("configRef"))
+    else:
+        fields = (spec.get("infrastructureRef"), spec.get("controlPlaneRef"))
+    yield from (one for one in fields if one)
 
 
 def _owners(key: ObjectKey, metadata: Mapping[str, Any]) -> Iterator[ObjectKey]:

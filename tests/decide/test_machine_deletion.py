@@ -141,6 +141,12 @@ def test_the_node_of_a_lost_cluster_is_waited_for(timeout: int | None, later: in
     assert KEY not in view.store
 
 
+def test_the_node_of_a_cluster_in_sight_goes_however_long_the_drain_took() -> None:
+    view = going(cluster(), machine("cp", labels=CP), found=workload(node()))
+    view.later(10_000)
+    assert "Node" in deleted(run(view)) and KEY not in view.store
+
+
 def test_an_unreadable_kind_is_never_taken_for_gone() -> None:
     view = going(cluster(), infra())
     view.unknown_kinds = frozenset({INFRA.group_kind})

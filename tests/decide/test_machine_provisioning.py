@@ -201,6 +201,14 @@ def test_data_provided_by_the_user() -> None:
     view = settled(machine(spec={"bootstrap": {"dataSecretName": "mine"}}), infra())
     assert condition(view, "BootstrapConfigReady")["reason"] == "DataSecretProvided"
     assert condition(view, "Ready")["status"] == "True"
+    assert stored(view, "Machine")["status"]["initialization"]["bootstrapDataSecretCreated"] is True
+
+
+def test_a_pools_machine_waits_for_no_data_of_its_own() -> None:
+    view = settled(machine(spec={"bootstrap": {"dataSecretName": ""}}), infra(done=False))
+    found = stored(view, "Machine")
+    assert found["status"]["initialization"] == {"bootstrapDataSecretCreated": True} and found["status"]["phase"] == "Provisioning"
+    assert found["spec"]["bootstrap"] == {"dataSecretName": ""}
 
 
 @pytest.mark.parametrize(

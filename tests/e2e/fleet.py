@@ -195,6 +195,9 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
         owned = {value["metadata"]["name"] for value in sets if controller(value) == ("MachineDeployment", deployment["metadata"]["name"])}
         version = deployment["spec"]["template"]["spec"].get("version")
         lacking += _short(deployment, [machine for machine in machines if controller(machine)[1] in owned], version)
+    for pool in world.all("MachinePool", namespace, name):
+        owned_machines = [machine for machine in machines if controller(machine) == ("MachinePool", pool["metadata"]["name"])]
+        lacking += _short(pool, owned_machines, pool["spec"]["template"]["spec"].get("version"))
     for plane in world.all("KubeadmControlPlane", namespace):
         if plane["metadata"]["name"] == cluster["spec"]["controlPlaneRef"]["name"]:
             owned_machines = [machine for machine in machines if controller(machine) == ("KubeadmControlPlane", plane["metadata"]["name"])]

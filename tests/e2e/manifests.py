@@ -29,6 +29,22 @@ def cluster(name: str, namespace: str, *, control_planes: int = 1, workers: int 
     ]
 
 
+def pool(name: str, namespace: str, *, replicas: int = 2, version: str = VERSION) -> list[Document]:
+    """The three documents of a MachinePool ``<name>-pool`` of a cluster, on emulated hosts, as a user writes them: without labels."""
+    made = f"{name}-pool"
+    machine = {
+        "clusterName": name,
+        "version": version,
+        "bootstrap": {"configRef": _reference(BOOTSTRAP, "KubeadmConfig", made)},
+        "infrastructureRef": _reference(INFRASTRUCTURE, "DevMachinePool", made),
+    }
+    return [
+        _document(CORE, "MachinePool", made, namespace, {"clusterName": name, "replicas": replicas, "template": {"spec": machine}}),
+        _document(BOOTSTRAP, "KubeadmConfig", made, namespace, {"joinConfiguration": _registration()}),
+        _document(INFRASTRUCTURE, "DevMachinePool", made, namespace, {"backend": {"inMemory": dict.fromkeys(("vm", "node"), AT_ONCE)}}),
+    ]
+
+
 def health_check(name: str, cluster_name: str, namespace: str, checks: Document, **remediation: Any) -> Document:
     """A MachineHealthCheck over the workers of a cluster."""
     selector = {"matchLabels": {"cluster.x-k8s.io/deployment-name": f"{cluster_name}-workers"}}

@@ -61,7 +61,7 @@ def _asked(service: str, event: dict[str, Any]) -> Iterable[Asked]:
 
 @pytest.fixture(scope="module")
 def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """A cluster's whole life: made, scaled up and down, rolled out, a Machine replaced, another remediated, one more and one less by an autoscaler, deleted."""
+    """A cluster's whole life: made, scaled, rolled out, a Machine replaced, another remediated, a pool, one more and one less by an autoscaler, deleted."""
     namespace, name = fleet.namespace("rights"), "humble"
     workers, plane = f"machinedeployment/{name}-workers", f"kubeadmcontrolplane/{name}-control-plane"
     fleet.apply(*manifests.cluster(name, namespace, workers=2))
@@ -73,11 +73,25 @@ def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     fleet.settle(namespace, name)
     fleet.kubectl("-n", namespace, "delete", "machine", "--selector", "!cluster.x-k8s.io/control-plane")
     fleet.settle(namespace, name)
+    _pooled(fleet, namespace, name)
     _remediated(fleet, namespace, name)
     _autoscaled(fleet, namespace, name, tmp_path_factory.mktemp("autoscaler"))
     fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
     fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")
     return fleet
+
+
+def _pooled(fleet: Fleet, namespace: str, name: str) -> None:
+    """A pool that is scaled up and down, deleted by hand, and another that goes with the cluster."""
+    for last in (False, True):
+        fleet.apply(*manifests.pool(name, namespace, replicas=1))
+        fleet.settle(namespace, name)
+        if not last:
+            for replicas in (2, 1):
+                fleet.scale(namespace, f"machinepool/{name}-pool", replicas)
+                fleet.settle(namespace, name)
+            fleet.kubectl("-n", namespace, "delete", "machinepool", f"{name}-pool")
+            fleet.settle(namespace, name)
 
 
 def _remediated(fleet: Fleet, namespace: str, name: str) -> None:
@@ -189,7 +203,9 @@ REFUSED = {
         ("create", "secrets"),
         ("patch", "machines.cluster.x-k8s.io"),
         ("patch", "clusters.cluster.x-k8s.io/status"),
-        ("delete", "devmachines.infrastructure.cluster.x-k8s.io"),
+        ("delete", "devclusters.infrastructure.cluster.x-k8s.io"),
+        ("create", "machines.cluster.x-k8s.io"),
+        ("patch", "machinepools.cluster.x-k8s.io"),
         ("get", "kubeadmconfigs.bootstrap.cluster.x-k8s.io"),
         ("get", "configmaps"),
         ("create", "events"),

@@ -76,6 +76,16 @@ def test_the_tree(name: str, selected: str, grouping: bool, width: int) -> None:
     golden(name, text_of(tree.render(root, NOW, width), width + 60))
 
 
+def test_the_machines_of_a_pool_stand_below_it() -> None:
+    pool = make("MachinePool", "tidal", condition("Available"), spec={"replicas": 2}, replicas=2)
+    root = tree.build([*world(), pool, machine("tidal-1", "MachinePool-tidal"), machine("tidal-2", "MachinePool-tidal", "False", STUCK)], "demo")
+    assert root is not None
+    workers = root.children[-1]
+    (found,) = [node for node in workers.children if node.label == "MachinePool/tidal"]
+    assert {node.label for node in found.children} == {"Machine/tidal-1", "Machine/tidal-2"}
+    assert not {node.label for node in workers.children} & {node.label for node in found.children}
+
+
 def test_a_cluster_that_is_only_just_there_has_a_tree() -> None:
     root = tree.build([{"kind": "Cluster", "metadata": {"name": "demo", "uid": "u"}, "spec": {}}], "demo")
     assert root is not None

@@ -62,6 +62,19 @@ def test_an_infrastructure_cluster_follows_the_cluster_that_refers_to_it() -> No
     assert placed(placement, infra) == "ns/demo"
 
 
+def test_what_a_machine_pool_names_follows_it() -> None:
+    placement = Placement()
+    infra, config = value(INFRA, "FooMachinePool", "hosts"), value("bootstrap.cluster.x-k8s.io/v1beta2", "FooConfig", "data")
+    assert (placed(placement, infra), placed(placement, config)) == ("ns/hosts", "ns/data")
+    named = {
+        "infrastructureRef": {"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "FooMachinePool", "name": "hosts"},
+        "bootstrap": {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "FooConfig", "name": "data"}},
+    }
+    pool = value(CORE, "MachinePool", "pool", spec={"clusterName": "demo", "template": {"spec": named}})
+    assert placement.place(key_of(pool), pool) == ("ns/demo", (key_of(config), key_of(infra)))
+    assert (placed(placement, infra), placed(placement, config)) == ("ns/demo", "ns/demo")
+
+
 def test_what_an_unplaced_owner_owns_waits_for_it() -> None:
     placement = Placement()
     owner = value(INFRA, "FooThing", "thing")

@@ -76,3 +76,19 @@ def cluster(name: str = "demo", control_planes: int = 1, workers: int = 3, start
             _template(f"{name}-md", startup_seconds),
         ]
     return made
+
+
+def pool(name: str = "demo", replicas: int = 3, startup_seconds: float = 0.0) -> list[Json]:
+    """A MachinePool of a cluster, and its hosts; its bootstrap data is somebody's, so that no token of it rotates while a world is to be at rest."""
+    provisioning = {"provisioning": {"startupDuration": f"{startup_seconds:g}s", "startupJitter": "0.5"}}
+    made = {
+        "clusterName": name,
+        "version": VERSION,
+        "deletion": FOR_EVER,
+        "bootstrap": {"dataSecretName": "brought"},
+        "infrastructureRef": _ref(INFRASTRUCTURE, "DevMachinePool", f"{name}-mp"),
+    }
+    return [
+        _object(CORE, "MachinePool", f"{name}-mp", {"clusterName": name, "replicas": replicas, "template": {"spec": made}}),
+        _object(INFRASTRUCTURE, "DevMachinePool", f"{name}-mp", {"backend": {"inMemory": dict.fromkeys(("vm", "node"), provisioning)}}),
+    ]

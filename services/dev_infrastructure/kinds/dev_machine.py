@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fleetwake import labels
@@ -22,6 +22,7 @@ from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine, InMemoryMachineBackend
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
+from services.dev_infrastructure.kinds.birth import Birth, birth_of, made_by_pool
 from services.dev_infrastructure.kinds.dev_cluster import CLUSTER, ensure_cluster
 from services.dev_infrastructure.kinds.faults import faults, slowed
 from services.dev_infrastructure.kinds.startup import Startup, internal_address, startup
@@ -66,6 +67,14 @@ class Observed:
         return faults(self.found.metadata.annotations, self.machine.metadata.annotations if self.machine is not None else {})
 
     @property
+    def birth(self) -> Birth:
+        """What the host is started with: of a pool's host as it was when the host was made, else as its Machine says now."""
+        machine = self.machine
+        if made_by_pool(self.found) or machine is None:
+            return birth_of(self.found)
+        return Birth(machine.spec.version or "", machine.spec.bootstrap.data_secret_name or "", machine.spec.failure_domain or "")
+
+    @property
     def control_plane(self) -> bool:
         """Whether the machine is a control plane's."""
         return self.machine is not None and labels.CONTROL_PLANE in self.machine.metadata.labels
@@ -87,12 +96,12 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
     state = states.get(str(ClusterKey(key.namespace, machine.spec.cluster_name)))
     if dev_cluster is None or (state is not None and state.uid != dev_cluster.metadata.uid):
         state = None
-    return Observed(view.at, found, machine, cluster, dev_cluster, state, _data(view, machine))
+    observed = Observed(view.at, found, machine, cluster, dev_cluster, state, "")
+    return replace(observed, data=_data(view, key.namespace, observed.birth.secret))
 
 
-def _data(view: View, machine: Machine) -> str:
-    name = machine.spec.bootstrap.data_secret_name
-    keys = view.secret_keys(machine.namespace, name) if name else None
+def _data(view: View, namespace: str, name: str) -> str:
+    keys = view.secret_keys(namespace, name) if name else None
     return hashlib.sha256(repr(sorted(keys.items())).encode()).hexdigest()[:16] if keys else ""
 
 
@@ -110,7 +119,7 @@ def reconcile(observed: Observed) -> Plan:
     backend = found.spec.backend.in_memory
     if backend is None:
         return _stuck(observed, "NotSupported", "only the inMemory backend is available here: set spec.backend.inMemory")
-    waits = _waits_for(observed, observed.machine, cluster)
+    waits = _waits_for(observed, cluster)
     if waits and observed.mine is None and not found.status.initialization.provisioned:
         return _waiting(observed, waits)
     try:
@@ -126,11 +135,11 @@ def _deleted(found: DevMachine) -> Plan:
     return Plan((Local("remove_machine", "the DevMachine is being deleted", {"uid": found.metadata.uid}), released))
 
 
-def _waits_for(observed: Observed, machine: Machine, cluster: Cluster) -> str:
+def _waits_for(observed: Observed, cluster: Cluster) -> str:
     """The reason why the machine cannot be requested yet; "" when it can."""
     if not cluster.status.initialization.infrastructure_provisioned or observed.dev_cluster is None:
         return "WaitingForClusterInfrastructureReady"
-    if machine.spec.bootstrap.data_secret_name is None:
+    if not observed.birth.secret:
         if not observed.control_plane and not cluster.status.initialization.control_plane_initialized:
             return "WaitingForControlPlaneInitialized"
         return "WaitingForBootstrapData"
@@ -211,7 +220,7 @@ def provider_id(found: DevMachine) -> str:
 def _ensure(observed: Observed, machine: Machine, stages: tuple[str, ...], *, again: bool) -> Iterable[Local]:
     if observed.state is None and observed.dev_cluster is not None and observed.cluster is not None:
         yield ensure_cluster(observed.dev_cluster, observed.cluster)
-    found = observed.found
+    found, birth = observed.found, observed.birth
     arguments = MachineArguments(
         cluster=str(ClusterKey(found.namespace, machine.spec.cluster_name)),
         name=found.name,
@@ -219,11 +228,11 @@ def _ensure(observed: Observed, machine: Machine, stages: tuple[str, ...], *, ag
         stages=stages,
         machine=machine.name,
         control_plane=observed.control_plane,
-        version=machine.spec.version or "",
+        version=birth.version,
         provider_id=provider_id(found),
         address=internal_address(found.metadata.uid),
-        zone=machine.spec.failure_domain or "",
-        secret=machine.spec.bootstrap.data_secret_name or "",
+        zone=birth.zone,
+        secret=birth.secret,
         data=observed.data,
         again=again,
         faults=observed.faults,
@@ -255,7 +264,7 @@ def _told(observed: Observed, values: list[ConditionValue], *, generation_more: 
     kept = found.status
     hosts = [{"type": "Hostname", "address": observed.machine.name if observed.machine is not None else found.name}]
     addresses = [*hosts, {"type": "InternalIP", "address": internal_address(found.metadata.uid)}]
-    zone = observed.machine.spec.failure_domain if observed.machine is not None else None
+    zone = observed.birth.zone or None
     status = {
         "initialization": {"provisioned": True if up or kept.initialization.provisioned else None},
         "addresses": addresses if up else [one.model_dump(by_alias=True) for one in kept.addresses] or None,

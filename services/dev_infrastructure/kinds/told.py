@@ -1,4 +1,4 @@
-"""What both kinds tell alike: pausing, and a status that says no more than what they own.
+"""What all kinds tell alike: pausing, and a status that says no more than what they own.
 
 Source: kinds.md §0.1 step 4; Cluster API v1.14 util/paused (message format).
 """
@@ -12,13 +12,13 @@ from fleetwake.conditions import FALSE, TRUE, ConditionValue, Reasons, get, merg
 from fleetwake.patches import api_version_of, key_of, status_kept
 from fleetwake.plan import Apply, Plan
 from schemas.api.core.v1beta2.cluster import Cluster
-from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine
+from schemas.api.infrastructure.v1beta2 import DevCluster, DevMachine, DevMachinePool
 
 PAUSED, READY = "Paused", "Ready"
 READY_REASONS = Reasons("NotReady", "ReadyUnknown", "Ready")
 
 
-def paused_condition(obj: DevCluster | DevMachine, cluster: Cluster) -> ConditionValue:
+def paused_condition(obj: DevCluster | DevMachine | DevMachinePool, cluster: Cluster) -> ConditionValue:
     """The Paused condition of an object of the cluster."""
     messages = []
     if cluster.spec.paused:
@@ -28,7 +28,9 @@ def paused_condition(obj: DevCluster | DevMachine, cluster: Cluster) -> Conditio
     return ConditionValue(PAUSED, TRUE, "Paused", ", ".join(messages)) if messages else ConditionValue(PAUSED, FALSE, "NotPaused")
 
 
-def paused_plan(obj: DevCluster | DevMachine, condition: ConditionValue, owned: tuple[str, tuple[str, ...], tuple[str, ...]], at: datetime) -> Plan:
+def paused_plan(
+    obj: DevCluster | DevMachine | DevMachinePool, condition: ConditionValue, owned: tuple[str, tuple[str, ...], tuple[str, ...]], at: datetime
+) -> Plan:
     """The plan of a paused object: tell it once. ``owned``: the field manager, its fields of status, its condition types."""
     stored = obj.status.conditions
     have = get(stored, PAUSED)

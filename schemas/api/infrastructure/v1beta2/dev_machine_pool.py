@@ -8,9 +8,10 @@ from pydantic import Field
 
 from schemas.api.core.v1beta2.shared import MachineAddress, TemplateMetadata
 from schemas.api.infrastructure.v1beta2.dev_cluster import GROUP, VERSION
-from schemas.api.infrastructure.v1beta2.dev_machine import Mount
+from schemas.api.infrastructure.v1beta2.dev_machine import InMemoryNode, InMemoryVM, Mount
 from schemas.api.meta import Conditions, Frozen, KubeObject
-from schemas.markers import AGE, INT64, OPTIONAL, Column
+from schemas.cel import exclusive
+from schemas.markers import AGE, INT64, OPTIONAL, Column, Rule
 
 
 class DockerMachinePoolBackend(Frozen):
@@ -24,11 +25,24 @@ class DockerMachinePoolBackend(Frozen):
     """Paths of the host that the containers see."""
 
 
+class InMemoryMachinePoolBackend(Frozen):
+    """Hosts that are only emulated; workers all of them."""
+
+    vm: InMemoryVM = InMemoryVM()
+    """The hosts."""
+    node: InMemoryNode = InMemoryNode()
+    """Their Nodes."""
+
+
 class DevMachinePoolBackend(Frozen):
-    """What the hosts are; the presence of the field alone matters."""
+    """What the hosts are; exactly one of the fields, whose presence alone matters."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (exclusive("docker", "inMemory"),)
 
     docker: DockerMachinePoolBackend | None = None
     """Containers."""
+    in_memory: InMemoryMachinePoolBackend | None = None
+    """Emulation; Cluster API's own provider has none for pools."""
 
 
 class DevMachinePoolSpec(Frozen):

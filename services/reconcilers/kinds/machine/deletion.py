@@ -104,13 +104,14 @@ def _after_node(observed: Observed, times: Times, *, delete_node: bool) -> Delet
 
 
 def _delete_node(observed: Observed, times: Times) -> Deletion:
-    """Delete the Node, for as long as the Machine allows; then go on without."""
+    """Delete the Node. A cluster that cannot be seen is waited for as long as the Machine allows; one that can be seen is asked however long the drain took."""
     deadline = _node_deadline(observed)
-    if deadline is not None and observed.at >= deadline:
-        return _completed(observed, times)
     workload, node = observed.workload, observed.named_node
-    wait = None if deadline is None else deadline - observed.at
-    if not workload.connected or (node is None and not workload.watch_synced):
+    seen = workload.connected and (node is not None or workload.watch_synced)
+    if deadline is not None and observed.at >= deadline and (not seen or observed.failure is not None):
+        return _completed(observed, times)
+    wait = None if deadline is None or observed.at >= deadline else deadline - observed.at
+    if not seen:
         return Deletion("DeletingNode", "Waiting for a connection to delete the Node", times, wait=wait)
     if node is None:
         return _completed(observed, times)

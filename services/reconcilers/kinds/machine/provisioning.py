@@ -48,7 +48,8 @@ def take_over(observed: Observed) -> Provisioned:
     bootstrap = bool(status.initialization.bootstrap_data_secret_created)
     secret = spec.bootstrap.data_secret_name or ""
     config = observed.bootstrap
-    if config is not None and secret:
+    if (config is not None and secret) or (spec.bootstrap.config_ref is None and spec.bootstrap.data_secret_name is not None):
+        # data without a configuration is the user's; an empty name is that of a pool's Machine, whose host has its data from the pool
         bootstrap = True
     elif config is not None and not config.obj.metadata.deleting and config.data_secret_created and config.data_secret_name:
         bootstrap, secret = True, config.data_secret_name

@@ -14,6 +14,7 @@ from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merg
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
 from fleetwake.plan import Apply
+from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from services.reconcilers.kinds.machine_deployment.observe import Observed
 from services.reconcilers.kinds.machine_deployment.planner import Bounds
@@ -91,7 +92,7 @@ def _conditions(observed: Observed, bounds: Bounds, counters: Mapping[str, Any])
     return (
         paused_condition(deployment, observed.cluster),
         _available(observed, bounds, counters["availableReplicas"]),
-        _rolling_out(observed),
+        rolling_out(machines),
         _scaling_up(observed, wanted, current),
         members.scaling_down(current, wanted, machines, at),
         members.machines_ready(machines),
@@ -116,8 +117,9 @@ def _available(observed: Observed, bounds: Bounds, available: int | None) -> Con
     return ConditionValue("Available", FALSE, "NotAvailable", message)
 
 
-def _rolling_out(observed: Observed) -> ConditionValue:
-    judged = [get(machine.status.conditions, "UpToDate") for machine in observed.machines]
+def rolling_out(machines: Sequence[Machine]) -> ConditionValue:
+    """RollingOut: how many Machines are not up to date, and in what."""
+    judged = [get(machine.status.conditions, "UpToDate") for machine in machines]
     outdated = [condition for condition in judged if condition is not None and condition.status == FALSE]
     if not outdated:
         return ConditionValue("RollingOut", FALSE, "NotRollingOut")
