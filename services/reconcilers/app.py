@@ -1,4 +1,5 @@
-"""Wiring of the reconcilers: their kinds, the workload connections their worker holds, and the service that hosts fetch bootstrap data from."""
+"""Wiring of the reconcilers: their kinds, the workload connections their worker holds, the strategies they ask, and the service that hosts fetch
+bootstrap data from."""
 
 from __future__ import annotations
 
@@ -6,28 +7,33 @@ from fleetwake.settings import Settings
 from fleetwake.shell.service import Service, ServiceSpec, run_service
 from services.reconcilers.bootstrap_data.server import BootstrapDataServer, fetch_point
 from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT
+from services.reconcilers.kinds.machine_deployment.extension import ANSWERS
+from services.reconcilers.kinds.machine_deployment.strategy import ASK
 from services.reconcilers.registry import KINDS
+from services.reconcilers.strategy_calls import StrategyCalls
 
 NAME = "reconcilers"
 
 
 def spec_of(settings: Settings) -> ServiceSpec:
     """The service that the settings describe."""
-    point = fetch_point(settings)
-    if point is None:
-        return ServiceSpec(NAME, KINDS)
+    point, calls = fetch_point(settings), StrategyCalls()
     servers: list[BootstrapDataServer] = []
 
     async def before(service: Service) -> None:
-        server = BootstrapDataServer(service, point)
-        servers.append(server)
-        await server.start()
+        calls.open(service.clock.now, service.worker.wake)
+        if point is not None:
+            server = BootstrapDataServer(service, point)
+            servers.append(server)
+            await server.start()
 
     async def after(service: Service) -> None:
         for server in servers:
             await server.stop()
+        await calls.close()
 
-    return ServiceSpec(NAME, KINDS, locals={FETCH_POINT: point}, before=before, after=after)
+    found = {ANSWERS: calls.told} | ({FETCH_POINT: point} if point is not None else {})
+    return ServiceSpec(NAME, KINDS, actions={ASK: calls.ask}, locals=found, before=before, after=after)
 
 
 def main(settings: Settings) -> int:

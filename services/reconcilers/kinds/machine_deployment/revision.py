@@ -21,13 +21,14 @@ from schemas.api.core.v1beta2.machine import Machine, MachineTemplateSpec
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet, MachineSetDeletion, MachineSetSpec
 from schemas.api.meta import LabelSelector
+from services.reconcilers.kinds.machine_deployment.extension import STRATEGY
 from services.reconcilers.kinds.machine_deployment.planner import Bounds, Counts
 from services.reconcilers.kinds.machine_deployment.template import rollout_equal, template_hash, version_first
 
 MANAGER = "capi-machinedeployment"
 REVISION_HISTORY = "machinedeployment.clusters.x-k8s.io/revision-history"
 IN_PLACE = ("min_ready_seconds", "readiness_gates", "deletion", "taints")
-NOT_COPIED = frozenset({labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA})
+NOT_COPIED = frozenset({labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA, STRATEGY})
 """Annotations of a MachineDeployment that its MachineSets do not get."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
