@@ -3,10 +3,13 @@ bootstrap data from."""
 
 from __future__ import annotations
 
-from fleetwake.settings import Settings
+import re
+
+from fleetwake.settings import ENV_PREFIX, Settings, SettingsError
 from fleetwake.shell.service import Service, ServiceSpec, run_service
 from services.reconcilers.bootstrap_data.server import BootstrapDataServer, fetch_point
 from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT
+from services.reconcilers.kinds.machine.observed import NODE_SYNC, NodeSync
 from services.reconcilers.kinds.machine_deployment.extension import ANSWERS
 from services.reconcilers.kinds.machine_deployment.strategy import ASK
 from services.reconcilers.registry import KINDS
@@ -32,8 +35,24 @@ def spec_of(settings: Settings) -> ServiceSpec:
             await server.stop()
         await calls.close()
 
-    found = {ANSWERS: calls.told} | ({FETCH_POINT: point} if point is not None else {})
+    found = {ANSWERS: calls.told, NODE_SYNC: node_sync(settings)} | ({FETCH_POINT: point} if point is not None else {})
     return ServiceSpec(NAME, KINDS, actions={ASK: calls.ask}, locals=found, before=before, after=after)
+
+
+def node_sync(settings: Settings) -> NodeSync:
+    """The further keys that Nodes get from their Machines.
+
+    Raises:
+        SettingsError: a pattern is none.
+    """
+    return NodeSync(*(_patterns(settings, field) for field in ("sync_machine_labels", "sync_machine_annotations")))
+
+
+def _patterns(settings: Settings, field: str) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple(re.compile(part.strip()) for part in str(getattr(settings, field)).split(",") if part.strip())
+    except re.error as error:
+        raise SettingsError(f"{ENV_PREFIX}{field.upper()}: {error}", operation="settings") from error
 
 
 def main(settings: Settings) -> int:

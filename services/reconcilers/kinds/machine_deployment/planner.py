@@ -30,6 +30,13 @@ class Counts:
     available: int
     max_replicas: int | None = None
     """The annotated R + surge of the time it was last scaled; only scaling while paused reads it."""
+    available_max: int = 0
+    """How many may be available by now, though not all reports say so yet: what is taken for unavailable must be so by all of them."""
+
+    @property
+    def perhaps(self) -> int:
+        """The most that may be available."""
+        return max(self.available, self.available_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +144,21 @@ def _resize_new(state: _Pass, total_max: int, target: int, surge_words: str) -> 
 def _shrink(state: _Pass) -> None:
     """Take from the sets that shall shrink what availability allows: first what is unavailable anyway, then the rest.
 
-    Unavailable Machines that the new revision is to keep reduce the budget: a sick new revision brakes its own rollout, and not its withdrawal.
+    Unavailable Machines of the new revision reduce the budget: a sick new revision brakes its own rollout. Where it is itself to shrink, they go without
+    that brake, so that it can be withdrawn; what they leave room for is not spent on others.
     """
     shrinking = [counts for counts in state.all if state.target(counts) < counts.spec]
     if not shrinking:
         return
     available_min = state.bounds.available_min
     pending = sum(max(counts.replicas - min(counts.spec, state.intent(counts)), 0) for counts in state.all)
-    withdrawn = state.new in shrinking and state.new.spec <= state.bounds.replicas
-    kept = max(state.target(state.new), 0) if withdrawn else state.new.spec
-    new_unavailable = max(kept - state.new.available, 0)
-    budget = sum(counts.spec for counts in state.all) - pending - available_min - new_unavailable
+    new_unavailable = max(state.new.spec - state.new.available, 0)
+    room = sum(counts.spec for counts in state.all) - pending - available_min
     available = sum(counts.available for counts in state.all)
+    if state.new in shrinking and new_unavailable and room > 0:
+        taken, available = _take(state, state.new, min(new_unavailable, room), available, unavailable_only=True)
+        room -= taken
+    budget = room - new_unavailable
     for unavailable_only in (True, False):
         for counts in shrinking:
             if budget <= 0:
@@ -164,15 +174,15 @@ def _take(state: _Pass, counts: Counts, budget: int, available: int, unavailable
     """
     intent, available_min = state.intent(counts), state.bounds.available_min
     excess = max(intent - max(state.target(counts), 0), 0)
-    down = min(max(intent - counts.available, 0) if unavailable_only else excess, excess, budget)
+    down = min(max(intent - counts.perhaps, 0) if unavailable_only else excess, excess, budget)
     if down <= 0:
         return 0, available
     left, lost = intent - down, 0
-    if counts.available > 0:
+    if counts.perhaps > 0:
         spare = max(available - available_min, 0)
         if max(counts.replicas - left, 0) > spare:
             left = min(counts.replicas - spare, intent)
-        lost = min(counts.available, max(counts.replicas - left, 0))
+        lost = min(counts.perhaps, max(counts.replicas - left, 0))
     if left >= intent:
         return 0, available - lost
     if lost:
@@ -189,13 +199,16 @@ def _break_deadlock(state: _Pass) -> None:
     The worst-case rule of ``_take`` may forbid every step although only a broken old Machine would go; nobody remediates old revisions.
     Source: kinds.md §4 "Deadlock breaker".
     """
-    existing, available = sum(c.replicas for c in state.old), sum(c.available for c in state.old)
+    existing, available = sum(c.replicas for c in state.old), sum(c.perhaps for c in state.old)
     if existing in (0, available) or state.intents:
         return
     if any(counts.spec != counts.replicas for counts in state.all) or state.new.available != state.new.replicas:
         return
+    if sum(counts.spec for counts in state.all) <= state.bounds.available_min:
+        # never so in a RollingUpdate: a strategy that does not let the new revision grow has nothing to give up
+        return
     for counts in state.old:
-        if counts.available != counts.replicas and counts.spec > max(state.target(counts), 0):
+        if counts.perhaps < counts.replicas and counts.spec > max(state.target(counts), 0):
             state.decide(counts, counts.spec - 1, "the rollout is stuck: an old Machine is unavailable and nothing else may move")
             return
 

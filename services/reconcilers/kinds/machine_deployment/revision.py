@@ -71,7 +71,7 @@ def counts(machine_set: MachineSet, machines: Sequence[Machine]) -> Counts:
     """The numbers of a MachineSet, for the planner.
 
     A status lags behind the Machines: of both the one is taken with which less is allowed, the greater number of Machines and the smaller of
-    available ones.
+    available ones, as long as it is not for a Machine to be unavailable that one of them calls available.
     """
     status, annotated = machine_set.status, machine_set.metadata.annotations.get(labels.MAX_REPLICAS, "")
     mine = [one for one in machines if one.metadata.controller is not None and one.metadata.controller.uid == machine_set.metadata.uid]
@@ -82,6 +82,7 @@ def counts(machine_set: MachineSet, machines: Sequence[Machine]) -> Counts:
         max(status.replicas or 0, len(mine)),
         min(status.available_replicas or 0, available),
         int(annotated) if annotated.isdecimal() else None,
+        max(status.available_replicas or 0, available),
     )
 
 
