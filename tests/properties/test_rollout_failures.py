@@ -38,10 +38,19 @@ class Failing:
             for one in self._world.machines()
             if one.name in here - self.down and any(c.type == "Available" and c.status == "True" for c in one.status.conditions)
         )
-        if self.down and (self._chance.random() < 0.5 or not healthy):
-            self._tell(self._chance.choice(sorted(self.down)), True)
+        back = sorted(self.down - self._given_up())
+        if back and (self._chance.random() < 0.5 or not healthy):
+            self._tell(self._chance.choice(back), True)
         elif healthy:
             self._tell(self._chance.choice(healthy), False)
+
+    def _given_up(self) -> set[str]:
+        """Machines of sets that have more than they are to have. A Node that comes back in this very moment is too late: which Machine goes is decided."""
+        over: set[str] = set()
+        for one in self._world.sets():
+            mine = {m.name for m in self._world.machines() if m.metadata.controller is not None and m.metadata.controller.uid == one.metadata.uid}
+            over |= mine if len(mine) > (one.spec.replicas or 0) else set()
+        return over
 
     def mend(self) -> None:
         """Let all come back."""

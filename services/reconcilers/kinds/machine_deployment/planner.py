@@ -204,6 +204,9 @@ def _break_deadlock(state: _Pass) -> None:
         return
     if any(counts.spec != counts.replicas for counts in state.all) or state.new.available != state.new.replicas:
         return
+    if any(counts.perhaps != counts.available for counts in state.all):
+        # not all reports are in: what looks stuck may move with the next
+        return
     if sum(counts.spec for counts in state.all) <= state.bounds.available_min:
         # never so in a RollingUpdate: a strategy that does not let the new revision grow has nothing to give up
         return
