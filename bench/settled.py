@@ -23,9 +23,10 @@ DRIFT = "fleetwake_drift_total"
 
 @dataclass(frozen=True)
 class Order:
-    """``clusters`` of 1 control plane Machine and ``workers`` workers, looked at for ``seconds`` once nothing moves any more."""
+    """``clusters`` of ``control_planes`` Machines and ``workers`` workers, looked at for ``seconds`` once nothing moves any more."""
 
     clusters: int
+    control_planes: int
     workers: int
     seconds: float
     reconcilers: int
@@ -54,7 +55,7 @@ async def measure(order: Order) -> Report:
         log = AuditLog(rig.endpoints().audit_log)
         async with admin(rig) as client, Arrivals(client) as arrivals:
             names = [f"settled-{int(time.time()):x}-{number}" for number in range(order.clusters)]
-            await apply(client, {name: manifests(name, order.workers) for name in names})
+            await apply(client, {name: manifests(name, order.workers, order.control_planes) for name in names})
             if late := await arrivals.wait(names, arrivals.available, LIMIT_S):
                 raise LateError(f"{len(late)} of {order.clusters} clusters were not Available after {LIMIT_S:.0f} s", operation="bench settled")
             began = time.monotonic()
@@ -77,7 +78,8 @@ def as_json(report: Report) -> dict[str, Any]:
 def render(report: Report) -> str:
     """The report for people."""
     order, requests = report.order, report.requests
-    lines = [f"{order.clusters} clusters of 1+{order.workers}, silent {report.settling_s:.1f} s after the last was Available; then {order.seconds:.0f} s:"]
+    fleet = f"{order.clusters} clusters of {order.control_planes}+{order.workers}"
+    lines = [f"{fleet}, silent {report.settling_s:.1f} s after the last was Available; then {order.seconds:.0f} s:"]
     lines.append(f"  requests of ours on objects, Leases and Events aside: {requests.total}")
     lines += [f"    {number:5}  {name}" for counter in (requests.writes, requests.reads, requests.refused) for name, number in counter.most_common()]
     lines.append("  CPU of one core: " + ", ".join(f"{name} {value / report.usage.seconds:.2%}" for name, value in report.usage.cpu.items()))

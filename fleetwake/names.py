@@ -8,20 +8,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.api.meta import ObjectMeta
 
 SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 SUFFIX_LENGTH = 5
 NAME_LENGTH_MAX = 63
 
 
-def derived_suffix(owner_uid: str, sibling_uids: Iterable[str], index: int = 0) -> str:
-    """Five characters of the safe alphabet from the owner's uid, the uids of ALL its children (those being deleted included) and an index.
+def derived_suffix(owner: ObjectMeta, sibling_uids: Iterable[str], index: int = 0) -> str:
+    """Five characters of the safe alphabet from the owner's uid and generation, the uids of ALL its children (those being deleted included) and an index.
 
     The same observation gives the same name, so the second create of the same want collides instead of doubling; any change among the
-    children gives another name, so a name is not used twice while its holder is still going.
+    children gives another name, so a name is not used twice while its holder is still going. The generation keeps a name from coming
+    back later: after one more and one less the children are the same as before.
     """
-    text = ";".join([*sorted(sibling_uids), str(index)])
-    digest = hmac.new(owner_uid.encode(), text.encode(), hashlib.sha256).digest()
+    text = ";".join([*sorted(sibling_uids), str(owner.generation), str(index)])
+    digest = hmac.new(owner.uid.encode(), text.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:8], "big")
     letters = []
     for _ in range(SUFFIX_LENGTH):

@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure this software on a rig of 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Reconcilers = Annotated[int, typer.Option(min=1, help="Reconciler workers.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker Machines per cluster.")]
+ControlPlanes = Annotated[int, typer.Option(min=1, help="Control plane Machines per cluster.")]
 State = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Use the rig that runs in this folder, and leave it [default: one of its own].")]
 
 
@@ -51,7 +52,7 @@ def create(
 @app.command()
 def rollout(
     clusters: Annotated[int, typer.Option(min=1, help="Clusters upgraded at once.")] = 20,
-    control_planes: Annotated[int, typer.Option(min=1, help="Control plane Machines per cluster.")] = 3,
+    control_planes: ControlPlanes = 3,
     reconcilers: Reconcilers = 1,
     repeat: Annotated[int, typer.Option(min=1, help="Upgrades, one after the other.")] = 1,
     limit: Annotated[float, typer.Option(help="Seconds an upgrade may take.")] = 900.0,
@@ -128,6 +129,7 @@ def steady(
 @app.command()
 def settled(
     clusters: Annotated[int, typer.Option(min=1, help="Clusters.")] = 20,
+    control_planes: ControlPlanes = 1,
     workers: Workers = 3,
     seconds: Annotated[float, typer.Option(help="How long to look on.")] = 300.0,
     reconcilers: Reconcilers = 1,
@@ -138,7 +140,7 @@ def settled(
     from bench.settled import Order, measure, render
     from bench.settled import as_json as plain
 
-    report = _run(measure(Order(clusters, workers, seconds, reconcilers, state)))
+    report = _run(measure(Order(clusters, control_planes, workers, seconds, reconcilers, state)))
     _show(plain(report), render(report), as_json)
     if report.requests.total or report.drift:
         raise typer.Exit(1)

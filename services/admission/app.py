@@ -8,19 +8,20 @@ import os
 import signal
 
 import setproctitle
-import uvloop
 
 from fleetwake.errors import FleetwakeError
+from fleetwake.event_loop import EventLoop
 from fleetwake.exposition import RequestCounter
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
-from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, keep
+from services.admission.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.registration import Registration
 from services.admission.server import serve
+from services.admission.sightings import following
 
 SERVICE = "admission"
 log = logging.getLogger("services.admission")
@@ -35,28 +36,29 @@ async def run(settings: Settings) -> None:
     """
     metrics = AdmissionMetrics()
     serving = Serving(metrics)
-    ready = asyncio.Event()
-    web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if ready.is_set() else "no certificate yet", lambda: "")
+    signals = Signals()
+    web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if signals.ready.is_set() else "no certificate yet", lambda: "")
     await web.start()
     try:
         if settings.webhook_certificate_file:
             # nothing is asked of the API server, so no account is needed
-            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, ready)
+            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals)
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
             address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
             own = OwnCertificates(client, address, serving, Registration(client, address))
-            await _answer(settings, own, serving, metrics, ready)
+            async with following(client, address, signals.changed):
+                await _answer(settings, own, serving, metrics, signals)
     finally:
         await web.stop()
 
 
-async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, ready: asyncio.Event) -> None:
+async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals) -> None:
     # listening before the API server is told, so that it never asks in vain
     async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics) as (host, port):
         log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
-        await keep(certificates, ready)
+        await keep(certificates, signals)
 
 
 async def _until_told(settings: Settings) -> None:
@@ -75,7 +77,7 @@ def main(settings: Settings) -> int:
     if settings.process_title:
         setproctitle.setproctitle(SERVICE)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
             runner.run(_until_told(settings))
     except FleetwakeError as error:
         log.critical("%s", error, exc_info=error)

@@ -10,6 +10,8 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -24,8 +26,8 @@ from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 
 log = logging.getLogger("services.admission")
-LOOK_AGAIN = timedelta(minutes=5)
-"""For a CA that another replica renewed, and for configurations that somebody changed or deleted."""
+SETTLE = timedelta(minutes=5)
+"""From telling the API server of a CA to showing a leaf of it: the API server notices in its own time."""
 
 FILES_LOOK_AGAIN = timedelta(seconds=10)
 RETRY = timedelta(seconds=5)
@@ -106,7 +108,9 @@ class OwnCertificates:
         shown = self._serving.certificate
         if known and (now >= due(shown) or not signed_by(shown, authority)):
             self._show(authority, now)
-        return min(LOOK_AGAIN, due(self._serving.certificate) - now)
+        shown = self._serving.certificate
+        waits = due(shown) - now, due(authority.pair.cert_pem) - now
+        return min(waits) if signed_by(shown, authority) else min(SETTLE, *waits)
 
     def _show(self, authority: Authority, now: datetime) -> None:
         made = leaf(authority, self._address.host, now=now, lifetimes=self._lifetimes)
@@ -151,16 +155,27 @@ class MountedCertificates:
         return FILES_LOOK_AGAIN
 
 
-async def keep(certificates: Certificates, ready: asyncio.Event) -> None:
-    """Renew for ever; ``ready`` is set when there is a certificate and the API server knows it."""
+@dataclass(frozen=True)
+class Signals:
+    """``ready`` is set when there is a certificate and the API server knows it, ``changed`` by whoever sees that it is time to look again."""
+
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def keep(certificates: Certificates, signals: Signals) -> None:
+    """Renew for ever: when something is due, and whenever something has changed."""
     while True:
+        signals.changed.clear()
         try:
             wait = await certificates.renew()
-            ready.set()
+            signals.ready.set()
         except FleetwakeError as error:
             log.warning("certificates: %s", error)
             wait = error.after if isinstance(error, RetryableError) and error.after is not None else RETRY
-        await asyncio.sleep(max(wait, PAUSE).total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(wait, PAUSE).total_seconds()):
+                await signals.changed.wait()
 
 
 async def ensure_authority(client: ApiClient, namespace: str, name: str, *, now: datetime) -> bool:

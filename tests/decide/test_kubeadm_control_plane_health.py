@@ -48,10 +48,10 @@ OUTDATED = [
 @pytest.mark.parametrize(("change", "message"), OUTDATED)
 def test_outdated(change: Json, message: str) -> None:
     world = running()
+    (name,) = (machine["metadata"]["name"] for machine in world.machines())
     world.at += timedelta(hours=1)
     world.edit("KubeadmControlPlane", "demo-cp", {"spec": change})
     world.settle_kcp()
-    name = world.machines()[0]["metadata"]["name"]
     status, reason, text = world.condition_of("Machine", name, "UpToDate")
     assert (status, reason) == ("False", "NotUpToDate")
     assert message in text

@@ -99,6 +99,18 @@ def test_a_stale_view_gives_the_same_names() -> None:
     assert len(names) == 3
 
 
+def test_a_name_does_not_come_back_after_one_more_and_one_less() -> None:
+    world = settled(workers(alone(2, deletion={"order": "Newest"})))
+    stay = {one.name for one in world.machines()}
+    came = []
+    for replicas in (3, 2, 3):
+        world.change(MachineSet, SET, replicas=replicas)
+        settled(world)
+        came += sorted({one.name for one in world.machines()} - stay)
+    assert len(came) == 2
+    assert came[0] != came[1]
+
+
 def test_names_follow_the_naming_template() -> None:
     world = workers(alone(1, machineNaming={"template": "{{ .cluster.name }}-x-{{ .random }}"}))
     world.run_set(SET)

@@ -97,8 +97,8 @@ def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_obje
     found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission"}
     own = (Settings().webhook_service,)
     assert found == {
-        (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "patch")),
-        (("secrets",), own, ("get", "update")),
+        (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "list", "patch", "watch")),
+        (("secrets",), own, ("get", "list", "update", "watch")),
     }
 
 

@@ -9,7 +9,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from fleetwake.errors import FleetwakeError
+from fleetwake.labels import CERTIFICATES_EXPIRY
 from services.reconcilers.kinds.kubeadm_control_plane.declared_kubeconfigs import KUBECONFIGS
 from tests.e2e import manifests
 from tests.e2e.fleet import Fleet, unsettled
@@ -31,6 +32,7 @@ STEPS_SEEN_MIN = 3
 """Sets of etcd members that a rollout shows at the least, however slow it is to look."""
 REMEDIATION_FOR = "controlplane.cluster.x-k8s.io/remediation-for"
 IN_PROGRESS = "controlplane.cluster.x-k8s.io/remediation-in-progress"
+ENDS_DAYS = 7
 RBAC = "kubeadm:apiserver-kubelet-client"
 
 
@@ -255,6 +257,50 @@ def test_failing_control_plane_machines_are_replaced_one_by_one(fleet: Fleet, tm
     fleet.check_history(namespace)
     # what stays unhealthy would keep the fleet from ever being settled
     fleet.kubectl("-n", namespace, "delete", "clusters", "--all", "--timeout=60s")
+
+
+# --- adoption, certificates --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_without_owners_is_taken_back_and_one_whose_certificates_end_is_replaced(fleet: Fleet, tmp_path: Path) -> None:
+    namespace, name = fleet.namespace("certificates"), "aged"
+    plane, workload = f"kubeadmcontrolplane/{name}-control-plane", Workload(fleet, namespace, name, tmp_path)
+    fleet.apply(*manifests.cluster(name, namespace, control_planes=REPLICAS, workers=0))
+    fleet.settle(namespace, name)
+    before = {one["metadata"]["name"]: one["metadata"]["uid"] for one in planes(fleet.recorder.world, namespace, name)}
+
+    # as a restore from a backup leaves it
+    lost, *_, ending = before
+    fleet.patch(namespace, f"machine/{lost}", {"metadata": {"ownerReferences": None}})
+    fleet.recorder.wait(lambda world: _not_those(planes(world, namespace, name), before), STEP_LIMIT_S, "the Machine's owner")
+    fleet.settle(namespace, name)
+
+    # as a host says whose certificates were made by somebody else
+    end = (datetime.now(UTC) + timedelta(days=ENDS_DAYS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fleet.patch(namespace, f"kubeadmconfig/{ending}", {"metadata": {"annotations": {CERTIFICATES_EXPIRY: end}}})
+    fleet.recorder.wait(lambda world: _other_end(world.get("Machine", namespace, ending), end), STEP_LIMIT_S, "the certificates' end in the Machine's status")
+    fleet.patch(namespace, plane, {"spec": {"rollout": {"before": {"certificatesExpiryDays": ENDS_DAYS + 1}}}})
+    fleet.recorder.wait(lambda world: _still(planes(world, namespace, name), before[ending]), STEP_LIMIT_S, "the Machine replaced")
+    fleet.settle(namespace, name)
+    after = {one["metadata"]["name"]: one["metadata"]["uid"] for one in planes(fleet.recorder.world, namespace, name)}
+    assert len(after) == REPLICAS
+    assert before.items() - after.items() == {(ending, before[ending])}, "only the one whose certificates end goes"
+    assert workload.etcd_members(lost) == after.keys()
+    fleet.check_history(namespace)
+
+
+def _not_those(machines: list[Object], uids: dict[str, str]) -> list[str]:
+    found = {one["metadata"]["name"]: one["metadata"]["uid"] for one in machines}
+    return [] if found == uids else [f"{found} are the control plane's"]
+
+
+def _other_end(machine: Object | None, end: str) -> list[str]:
+    told_end = (machine or {}).get("status", {}).get("certificatesExpiryDate")
+    return [] if told_end == end else [f"the Machine says {told_end}"]
+
+
+def _still(machines: list[Object], uid: str) -> list[str]:
+    return [one["metadata"]["name"] for one in machines if one["metadata"]["uid"] == uid]
 
 
 # --- declared kubeconfigs ----------------------------------------------------------------------------------------------------------------------

@@ -219,7 +219,15 @@ OVERRIDES: dict[str, Any] = {
     "spec.kubeadmConfigSpec.diskSetup.partitions": [{"device": "/dev/sdb", "layout": True}],
     "spec.kubeadmConfigSpec.joinConfiguration.discovery.file.kubeConfig.cluster.certificateAuthorityData": "YQ==",
 }
-TOGETHER = ("controlPlaneComponentHealthCheckSeconds", "spec.kubeadmConfigSpec.ignition.", "discovery.file.", "etcd.external.", "spec.kubeadmConfigSpec.format")
+TOGETHER = (
+    "controlPlaneComponentHealthCheckSeconds",
+    "spec.kubeadmConfigSpec.ignition.",
+    "discovery.file.",
+    "etcd.external.",
+    "spec.kubeadmConfigSpec.format",
+    "fleetwake.httpProxy.",
+    "fleetwake.secretTransport.",
+)
 """Fields that only come with others: a rule of their own, or required neighbours."""
 
 
@@ -280,6 +288,11 @@ async def test_each_field_of_a_control_plane_may_change_or_is_refused_by_its_pat
             set(),
             id="file",
         ),
+        pytest.param(
+            {"fleetwake": {"httpProxy": {"httpsProxy": "http://proxy:3128", "noProxy": ["a"], "credentialsSecret": {"name": "c"}}}}, set(), id="proxy"
+        ),
+        pytest.param({"fleetwake": {"httpProxy": {"noProxy": ["a"]}}}, {"spec.kubeadmConfigSpec.fleetwake.httpProxy"}, id="no-proxy-alone"),
+        pytest.param({"fleetwake": {"secretTransport": {"type": "Fetch", "tokenLifetimeSeconds": 600}}}, set(), id="transport"),
     ],
 )
 async def test_fields_that_come_together(asked: ApiClient, kube_namespace: str, body: Document, fields: set[str]) -> None:
@@ -456,7 +469,9 @@ async def bundles(api: ApiClient) -> list[list[int]]:
     return found
 
 
-async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(prepared: Endpoints, api: ApiClient, kube_namespace: str) -> None:
+async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(service: Service, api: ApiClient, kube_namespace: str) -> None:
+    service.kill()  # it would see the CA that is due, and renew it first
+    prepared = service.endpoints
     secret = resource_path("v1", "secrets", SYSTEM, NAME)
     kept = (await api.request("GET", secret)).json()
     await api.request("DELETE", secret)
@@ -492,6 +507,16 @@ async def test_leaf_and_ca_are_renewed_under_an_api_server_that_goes_on_asking(p
         await api.request("DELETE", secret)
         kept["metadata"] = {"name": NAME, "namespace": SYSTEM}
         await api.request("POST", resource_path("v1", "secrets", SYSTEM), body=orjson.dumps(kept))
+        service.start()
+
+
+async def test_a_configuration_that_somebody_deletes_is_back_at_once(asked: ApiClient, kube_namespace: str) -> None:
+    paths = [resource_path("admissionregistration.k8s.io/v1", plural, "", NAME) for plural in CONFIGURATIONS]
+    assert [(await asked.request("DELETE", path)).status for path in paths] == [200, 200]
+    async with asyncio.timeout(LIMIT_S):
+        while [(await asked.request("GET", path)).status for path in paths] != [200, 200]:
+            await asyncio.sleep(0.05)
+    await until_asked(asked, kube_namespace)
 
 
 async def version(api: ApiClient, plural: str) -> str:

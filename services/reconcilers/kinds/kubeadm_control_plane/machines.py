@@ -128,7 +128,7 @@ def _name(observed: Observed) -> str:
     values = {"kubeadmControlPlane.name": kcp.name, "cluster.name": observed.cluster.name}
     taken = {str(node["metadata"]["name"]) for node in observed.workload.nodes} | {member.name for member in (found.members if found else ())}
     for index in range(len(taken) + 1):
-        suffix = names.derived_suffix(kcp.metadata.uid, siblings, index)
+        suffix = names.derived_suffix(kcp.metadata, siblings, index)
         name = names.render_name(kcp.spec.machine_naming.template or NAME_TEMPLATE, random=suffix, values=values)
         if name not in taken:
             break

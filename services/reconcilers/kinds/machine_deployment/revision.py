@@ -140,7 +140,7 @@ def desired_new(deployment: MachineDeployment, revisions: Revisions, children: C
 
 def _suffix(deployment: MachineDeployment, children: Children) -> str:
     """The suffix of the new name: derived from the children there are, passing over names that some MachineSet is seen to have."""
-    suffixes = (names.derived_suffix(deployment.metadata.uid, children.uids, index) for index in range(len(children.taken) + 1))
+    suffixes = (names.derived_suffix(deployment.metadata, children.uids, index) for index in range(len(children.taken) + 1))
     return next(suffix for suffix in suffixes if names.with_suffix(f"{deployment.name}-", suffix) not in children.taken)
 
 

@@ -54,7 +54,7 @@ def machine_names(observed: Observed, number: int) -> tuple[str, ...]:
     naming = machine_set.spec.machine_naming.template or NAME_TEMPLATE
     made: list[str] = []
     for index in range(number + len(observed.taken)):
-        name = names.render_name(naming, random=names.derived_suffix(machine_set.metadata.uid, observed.child_uids, index), values=values)
+        name = names.render_name(naming, random=names.derived_suffix(machine_set.metadata, observed.child_uids, index), values=values)
         if name not in observed.taken and name not in made:
             made.append(name)
         if len(made) == number:
