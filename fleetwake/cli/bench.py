@@ -69,6 +69,27 @@ def rollout(
         raise typer.Exit(1)
 
 
+@app.command("md-rollout")
+def md_rollout(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters rolled at once.")] = 20,
+    replicas: Annotated[int, typer.Option(min=1, help="Worker Machines per cluster.")] = 10,
+    max_surge: Annotated[int, typer.Option(min=1, help="maxSurge of their MachineDeployment.")] = 3,
+    reconcilers: Reconcilers = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Rollouts, one after the other.")] = 1,
+    limit: Annotated[float, typer.Option(help="Seconds a rollout may take.")] = 900.0,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """A new version for workers until all are replaced: time, CPU by process, writes per Machine against the least there can be."""
+    from bench.md_rollout import Order, measure, render
+    from bench.md_rollout import as_json as plain
+
+    report = _run(measure(Order(clusters, replicas, max_surge, reconcilers, repeat, limit, state)))
+    _show(plain(report), render(report), as_json)
+    if any(made.late for made in report.rounds):
+        raise typer.Exit(1)
+
+
 @app.command()
 def memory(
     clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once.")] = 100,

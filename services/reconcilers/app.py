@@ -1,33 +1,58 @@
-"""Wiring of the reconcilers: their kinds, the workload connections their worker holds, and the service that hosts fetch bootstrap data from."""
+"""Wiring of the reconcilers: their kinds, the workload connections their worker holds, the strategies they ask, and the service that hosts fetch
+bootstrap data from."""
 
 from __future__ import annotations
 
-from fleetwake.settings import Settings
+import re
+
+from fleetwake.settings import ENV_PREFIX, Settings, SettingsError
 from fleetwake.shell.service import Service, ServiceSpec, run_service
 from services.reconcilers.bootstrap_data.server import BootstrapDataServer, fetch_point
 from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT
+from services.reconcilers.kinds.machine.observed import NODE_SYNC, NodeSync
+from services.reconcilers.kinds.machine_deployment.extension import ANSWERS
+from services.reconcilers.kinds.machine_deployment.strategy import ASK
 from services.reconcilers.registry import KINDS
+from services.reconcilers.strategy_calls import StrategyCalls
 
 NAME = "reconcilers"
 
 
 def spec_of(settings: Settings) -> ServiceSpec:
     """The service that the settings describe."""
-    point = fetch_point(settings)
-    if point is None:
-        return ServiceSpec(NAME, KINDS)
+    point, calls = fetch_point(settings), StrategyCalls()
     servers: list[BootstrapDataServer] = []
 
     async def before(service: Service) -> None:
-        server = BootstrapDataServer(service, point)
-        servers.append(server)
-        await server.start()
+        calls.open(service.clock.now, service.worker.wake)
+        if point is not None:
+            server = BootstrapDataServer(service, point)
+            servers.append(server)
+            await server.start()
 
     async def after(service: Service) -> None:
         for server in servers:
             await server.stop()
+        await calls.close()
 
-    return ServiceSpec(NAME, KINDS, locals={FETCH_POINT: point}, before=before, after=after)
+    found = {ANSWERS: calls.told, NODE_SYNC: node_sync(settings)} | ({FETCH_POINT: point} if point is not None else {})
+    return ServiceSpec(NAME, KINDS, actions={ASK: calls.ask}, locals=found, before=before, after=after)
+
+
+def node_sync(settings: Settings) -> NodeSync:
+    """The further keys that Nodes get from their Machines.
+
+    Raises:
+        SettingsError: a pattern is none.
+    """
+    return NodeSync(*(_patterns(settings, field) for field in ("sync_machine_labels", "sync_machine_annotations")))
+
+
+def _patterns(settings: Settings, field: str) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple(re.compile(part.strip()) for part in str(getattr(settings, field)).split(",") if part.strip())
+    except re.error as error:
+        raise SettingsError(f"{ENV_PREFIX}{field.upper()}: {error}", operation="settings") from error
 
 
 def main(settings: Settings) -> int:

@@ -88,6 +88,17 @@ def test_cluster_is_ensured_then_written_in_two_writes() -> None:
     assert not view.run(dev_cluster.KIND, "default", "infra").steps
 
 
+def test_failure_domains_are_reported_as_told() -> None:
+    view = world(cluster(), dev(annotations={"dev.fleetwake.io/failure-domains": "b, a,,b"}), state=made())
+    view.run(dev_cluster.KIND, "default", "infra")
+    found = next(obj for key, obj in view.sorted() if key.kind == "DevCluster")
+    assert found["status"]["failureDomains"] == [{"name": "a", "controlPlane": True}, {"name": "b", "controlPlane": True}]
+    del found["metadata"]["annotations"]["dev.fleetwake.io/failure-domains"]
+    view.run(dev_cluster.KIND, "default", "infra")
+    assert "failureDomains" not in found["status"]
+    assert not view.run(dev_cluster.KIND, "default", "infra").steps
+
+
 def test_promised_endpoint_is_asked_for_again() -> None:
     found = dev()
     found["spec"]["controlPlaneEndpoint"] = {"host": "10.0.0.9", "port": 24444}

@@ -9,7 +9,10 @@ import pytest
 
 from fleetwake.kind import Workload
 from fleetwake.plan import Patch
+from fleetwake.settings import Settings, SettingsError
+from services.reconcilers.app import node_sync
 from services.reconcilers.kinds.machine import KIND
+from services.reconcilers.kinds.machine.observed import NODE_SYNC
 from tests.decide.machine_world import CLUSTER, CORE, EARLIER, cluster, condition, config, infra, machine, node, stored, workload, world
 from tests.decide.world import NOW, FakeView, Json, plan_writes
 
@@ -173,6 +176,29 @@ def test_labels_by_domain_only() -> None:
     found = synced(node(labels={"mine": "1"}), labels=wanted | other)
     assert found["metadata"]["labels"] == {"mine": "1"} | wanted
     assert found["metadata"]["annotations"]["cluster.x-k8s.io/labels-from-machine"] == ",".join(sorted(wanted))
+
+
+def test_further_keys_are_synced_where_the_settings_name_them() -> None:
+    sync = node_sync(Settings(sync_machine_labels=r"^example\.com/, .*\.corp/", sync_machine_annotations="^example"))
+    own = machine(labels={"example.com/rack": "r1", "a.corp/x": "1", "other": "2"}, annotations={"example.com/note": "n", "other": "2"})
+    view = world(cluster(), own, config(), infra(), found=workload(node()))
+    view.locals = {NODE_SYNC: sync}
+    view.settle(KIND, "default", "m1")
+    found = view.workloads[CLUSTER].nodes[0]["metadata"]
+    assert found["labels"] == {"example.com/rack": "r1", "a.corp/x": "1"}
+    assert found["annotations"]["example.com/note"] == "n"
+    assert "other" not in found["annotations"]
+    # what the settings name no more is taken away
+    view.locals = {}
+    view.settle(KIND, "default", "m1")
+    found = view.workloads[CLUSTER].nodes[0]["metadata"]
+    assert "example.com/rack" not in (found.get("labels") or {})
+    assert "example.com/note" not in found["annotations"]
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="FLEETWAKE_SYNC_MACHINE_LABELS"):
+        node_sync(Settings(sync_machine_labels="("))
 
 
 def test_what_the_machine_no_longer_says_is_taken_away() -> None:

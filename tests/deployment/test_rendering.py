@@ -99,7 +99,7 @@ def test_the_watcher_is_allowed_the_lease_that_it_asks_for(namespace: str, watch
 def test_an_installation_for_one_namespace_has_permissions_there_alone() -> None:
     found = helm_template(settings={"settings.common.namespace": "team-a", "services.dev-infrastructure.enabled": "true"})
     across = {manifest.body["metadata"]["name"] for manifest in found if manifest.body["kind"] == "ClusterRoleBinding"}
-    assert across == {"fleetwake-watcher-cluster", "fleetwake-admission-cluster", "fleetwake-prepare-cluster"}
+    assert across == {"fleetwake-watcher-cluster", "fleetwake-reconcilers-cluster", "fleetwake-admission-cluster", "fleetwake-prepare-cluster"}
     within = {(one.body["metadata"]["namespace"], one.body["roleRef"]["kind"]) for one in found if one.body["kind"] == "RoleBinding"}
     assert within == {("team-a", "ClusterRole"), ("fleetwake-system", "Role")}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from bench import md_rollout
 from bench.audit import AuditLog, Requests, count
 from bench.create import Order, Report, Round, as_json
 from bench.failover import gaps
@@ -198,6 +199,23 @@ def test_a_report_is_plain_json() -> None:
     plain = orjson.loads(orjson.dumps(as_json(Report(Order(1, 3, 1), {}, {}, [made], [made]))))
     assert plain["created"][0]["requests"]["writes"] == {"reconcilers create secrets": 9}
     assert plain["deleted"][0]["settled"]["cpu"] == {"apiserver": 1.0}
+
+
+def test_a_machine_deployment_is_rolled_out_when_every_machine_is_of_the_new_version() -> None:
+    status = {"replicas": 3, "availableReplicas": 3, "upToDateReplicas": 3, "observedGeneration": 2, "versions": [{"version": "v1.34.1", "replicas": 3}]}
+    state = {"metadata": {"generation": 2}, "spec": {"replicas": 3, "template": {"spec": {"version": "v1.34.1"}}}, "status": status}
+
+    assert md_rollout.rolled_out(state, "v1.34.1")
+    mixed = [{"version": "v1.34.0", "replicas": 1}, {"version": "v1.34.1", "replicas": 2}]
+    for change in ({"replicas": 4}, {"upToDateReplicas": 1}, {"observedGeneration": 1}, {"versions": mixed}):
+        assert not md_rollout.rolled_out({**state, "status": {**status, **change}}, "v1.34.1")
+
+
+def test_the_least_of_a_rollout_counts_its_steps() -> None:
+    order = md_rollout.Order(clusters=20, replicas=10, max_surge=3, reconcilers=1)
+    assert order.least == 15 + (6 + 7) / 10
+    deployment = md_rollout.clusters_of("c", order)[-1]
+    assert deployment["spec"]["rollout"]["strategy"]["rollingUpdate"] == {"maxSurge": 3, "maxUnavailable": 0}
 
 
 def test_a_control_plane_is_rolled_out_when_every_machine_is_of_the_new_version() -> None:

@@ -22,7 +22,9 @@ from services.dev_infrastructure.kinds.state import LOCAL, ClusterArguments, Clu
 from services.dev_infrastructure.kinds.told import PAUSED, READY, paused_condition, paused_plan
 
 MANAGER = "capi-devcluster"
-OWNED = (MANAGER, ("initialization",), (READY, PAUSED))
+OWNED = (MANAGER, ("initialization", "failureDomains"), (READY, PAUSED))
+FAILURE_DOMAINS = "dev.fleetwake.io/failure-domains"
+"""Annotation: the failure domains that the emulated infrastructure reports, comma separated; hosts can be anywhere. Read for kinds.md §14."""
 CLUSTER = GroupKind(Cluster.GROUP, Cluster.KIND)
 
 
@@ -105,11 +107,17 @@ def _told(observed: Observed, failure: str, generation: int = 0) -> Plan:
     provisioned = not failure or bool(found.status.initialization.provisioned)
     status = {
         "initialization": {"provisioned": provisioned or None},
+        "failureDomains": [{"name": name, "controlPlane": True} for name in failure_domains(found)] or None,
         "conditions": merge(found.status.conditions, values, generation or found.metadata.generation, observed.at),
     }
     step = status_apply(found, MANAGER, status)
     steps: tuple[Step, ...] = (step,) if step is not None else ()
     return Plan(steps)
+
+
+def failure_domains(found: DevCluster) -> tuple[str, ...]:
+    """The failure domains a DevCluster is told to have, each once, in order of name."""
+    return tuple(sorted({name.strip() for name in found.metadata.annotations.get(FAILURE_DOMAINS, "").split(",")} - {""}))
 
 
 def _of_cluster(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:

@@ -5,13 +5,13 @@ Source: kinds.md §0.8; Cluster API v1.14 machine controller (node metadata and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fleetwake import labels
 from fleetwake.plan import Patch
-from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.shared import MachineTaint
 from schemas.keys import ObjectKey
 from services.reconcilers.kinds.machine.observed import Node, Observed
@@ -34,13 +34,18 @@ def node_key(observed: Observed, name: str) -> ObjectKey:
     return ObjectKey("", "Node", "", name, str(observed.cluster_key))
 
 
-def synced_labels(machine: Machine) -> dict[str, str]:
-    """The labels of the Machine that its Node gets: node roles, and the domains made for this purpose."""
-    return {key: value for key, value in machine.metadata.labels.items() if labels.is_node_label(key)}
+def synced_labels(observed: Observed) -> dict[str, str]:
+    """The labels of the Machine that its Node gets: node roles, the domains made for this purpose, and what the settings name."""
+    found = observed.machine.metadata.labels
+    return {key: value for key, value in found.items() if labels.is_node_label(key) or _named(key, observed.node_sync.labels)}
+
+
+def _named(key: str, patterns: Iterable[re.Pattern[str]]) -> bool:
+    return any(pattern.search(key) for pattern in patterns)
 
 
 def synced_annotations(observed: Observed) -> dict[str, str]:
-    """The annotations the Node gets: where it belongs, and those of the Machine in the domain made for this purpose."""
+    """The annotations the Node gets: where it belongs, those of the Machine in the domain made for this purpose, and what the settings name."""
     machine = observed.machine
     wanted = {
         labels.CLUSTER_NAME_ANNOTATION: machine.spec.cluster_name,
@@ -50,8 +55,9 @@ def synced_annotations(observed: Observed) -> dict[str, str]:
     owner = machine.metadata.controller
     if owner is not None:
         wanted |= {labels.OWNER_KIND_ANNOTATION: owner.kind, labels.OWNER_NAME_ANNOTATION: owner.name}
-    managed = {key: value for key, value in machine.metadata.annotations.items() if labels.within(key.partition("/")[0], labels.MANAGED_NODE_DOMAIN)}
-    return wanted | managed
+    found, patterns = machine.metadata.annotations, observed.node_sync.annotations
+    managed = {key: value for key, value in found.items() if labels.within(key.partition("/")[0], labels.MANAGED_NODE_DOMAIN) or _named(key, patterns)}
+    return managed | wanted
 
 
 def sync_node(observed: Observed, node: Node) -> Patch | None:
@@ -87,13 +93,13 @@ def _annotations(observed: Observed, stored: Mapping[str, str]) -> dict[str, str
     """The annotations to set (or take away: None), the records of what was set included."""
     wanted = synced_annotations(observed)
     ours = sorted(key for key in wanted if key not in COMMON_ANNOTATIONS)
-    records = {labels.ANNOTATIONS_FROM_MACHINE: ",".join(ours), labels.LABELS_FROM_MACHINE: ",".join(sorted(synced_labels(observed.machine)))}
+    records = {labels.ANNOTATIONS_FROM_MACHINE: ",".join(ours), labels.LABELS_FROM_MACHINE: ",".join(sorted(synced_labels(observed)))}
     before = {*_listed(stored.get(labels.ANNOTATIONS_FROM_MACHINE)), *COMMON_ANNOTATIONS} - {labels.ANNOTATIONS_FROM_MACHINE}
     return _difference(stored, wanted | records, before)
 
 
 def _labels(observed: Observed, stored: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, str | None]:
-    different = _difference(stored, synced_labels(observed.machine), _listed(annotations.get(labels.LABELS_FROM_MACHINE)))
+    different = _difference(stored, synced_labels(observed), _listed(annotations.get(labels.LABELS_FROM_MACHINE)))
     if observed.infra is not None and observed.infra.interruptible and labels.INTERRUPTIBLE not in stored:
         different[labels.INTERRUPTIBLE] = ""
     return different

@@ -5,6 +5,7 @@ Source: kinds.md §2 (what is read), §16 (what wakes it).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,16 @@ from schemas.api.meta import LabelSelector
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 
 Node = Mapping[str, Any]
+NODE_SYNC = "node-sync"
+"""What ``view.local`` calls the further keys that Nodes get."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSync:
+    """Which labels and annotations of Machines their Nodes get beyond Cluster API's own domains: keys in which a pattern is found."""
+
+    labels: tuple[re.Pattern[str], ...] = ()
+    annotations: tuple[re.Pattern[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Observed:
     drain_rules: tuple[MachineDrainRule, ...] = ()
     workload: Workload = field(default_factory=Workload)
     failure: Failure | None = None
+    node_sync: NodeSync = NodeSync()
 
     @property
     def cluster_key(self) -> ClusterKey:
@@ -114,6 +126,7 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         drain_rules=view.select(MachineDrainRule, key.namespace, LabelSelector()) if deleting else (),
         workload=view.workload(cluster_key),
         failure=view.failure(),
+        node_sync=view.local(NODE_SYNC) or NodeSync(),
     )
 
 

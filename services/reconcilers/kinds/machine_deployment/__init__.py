@@ -1,7 +1,7 @@
 """MachineDeployment: Machines whose changes roll out through MachineSets.
 
 ``observe`` reads, ``reconcile`` orders the phases: ``revision`` (which MachineSet is new, what each shall look like), ``template`` (what makes a
-revision), ``planner`` (how many Machines each has), ``status``.
+revision), ``strategy`` (where an external strategy wants a rollout to go), ``planner`` (how many Machines each has), ``status``.
 
 Source: kinds.md §4, §16, §18.
 """
@@ -16,7 +16,9 @@ from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
+from schemas.api.runtime.v1beta2.extension_config import ExtensionConfig
 from schemas.keys import GroupKind, ObjectKey
+from services.reconcilers.kinds.machine_deployment.extension import STRATEGY, config_of
 from services.reconcilers.kinds.machine_deployment.observe import Observed, observe
 from services.reconcilers.kinds.machine_deployment.reconcile import reconcile
 from services.reconcilers.kinds.machine_deployment.revision import MANAGER
@@ -26,6 +28,7 @@ MACHINE_DEPLOYMENT = GroupKind(MachineDeployment.GROUP, MachineDeployment.KIND)
 MACHINE_SET = GroupKind(MachineSet.GROUP, MachineSet.KIND)
 MACHINE = GroupKind(Machine.GROUP, Machine.KIND)
 CLUSTER = GroupKind(Cluster.GROUP, Cluster.KIND)
+EXTENSION_CONFIG = GroupKind(ExtensionConfig.GROUP, ExtensionConfig.KIND)
 
 
 def of_machine_set(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
@@ -71,6 +74,19 @@ def of_template(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
             yield key
 
 
+def of_extension_config(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
+    """The MachineDeployments whose strategy the ExtensionConfig describes."""
+    for key in lookup.namespace_keys(MACHINE_DEPLOYMENT, ""):
+        found = lookup.read(MachineDeployment, key)
+        if found is not None and config_of(found.metadata.annotations.get(STRATEGY, "")) == change.key.name:
+            yield key
+
+
+def extension_config_matters(change: Change) -> bool:
+    """Whether the server is another, or handles its calls otherwise."""
+    return change.differs("spec") or change.differs("status", "handlers") or change.differs("metadata", "deletionTimestamp")
+
+
 KIND: Kind[Observed] = Kind(
     model=MachineDeployment,
     observe=observe,
@@ -80,6 +96,7 @@ KIND: Kind[Observed] = Kind(
         Watch(MACHINE_SET, of_machine_set),
         Watch(MACHINE, of_machine, machine_matters),
         Watch(CLUSTER, members_of_cluster(MACHINE_DEPLOYMENT), cluster_matters),
+        Watch(EXTENSION_CONFIG, of_extension_config, extension_config_matters),
         Watch(ANY_KIND, of_template),
     ),
 )

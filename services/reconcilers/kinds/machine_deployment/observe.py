@@ -12,6 +12,7 @@ from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.keys import ClusterKey, ObjectKey
+from services.reconcilers.kinds.machine_deployment.extension import Extension, extension
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.machine_set.observe import controlled_by, referenced
 
@@ -22,7 +23,8 @@ class Observed:
 
     ``stored`` is the MachineDeployment as the API server has it, ``deployment`` with the defaults filled in. ``machine_sets`` are those it
     controls, and those its selector matches that nobody controls, by name, those being deleted included. ``machines`` are those the selector
-    matches. ``child_uids`` are the uids of its MachineSets and of all others that name it as owner; ``taken`` the names of all MachineSets of the cluster.
+    matches. ``extension`` is the external strategy that plans its rollouts, None when it names none. ``child_uids`` are the uids of its MachineSets
+    and of all others that name it as owner; ``taken`` the names of all MachineSets of the cluster.
     """
 
     at: datetime
@@ -35,6 +37,7 @@ class Observed:
     taken: frozenset[str] = frozenset()
     bootstrap_template: External | None = None
     infrastructure_template: External | None = None
+    extension: Extension | None = None
     failure: Failure | None = None
 
     @property
@@ -77,5 +80,6 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         taken=frozenset(one.name for one in candidates),
         bootstrap_template=referenced(view, spec.template.spec.bootstrap.config_ref, namespace),
         infrastructure_template=referenced(view, spec.template.spec.infrastructure_ref, namespace),
+        extension=extension(view, deployment),
         failure=view.failure(),
     )

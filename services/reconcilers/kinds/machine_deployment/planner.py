@@ -1,6 +1,7 @@
 """How many Machines each MachineSet of a MachineDeployment shall have next: the replica arithmetic of a rollout.
 
-Pure numbers in, numbers and reasons out; it knows no object, no clock and no API. ``desired.py`` turns its intents into MachineSets.
+Pure numbers in, numbers and reasons out; it knows no object, no clock and no API. ``revision`` turns its intents into MachineSets. A strategy says
+where a rollout goes (``Targets``); how fast it may go there is decided here for every strategy alike, so that none can break the bounds.
 "spec" is the value stored on the MachineSet *before* this pass, "intent" what this pass has already decided for it.
 
 Source: kinds.md §4 "Maths" (Cluster API v1.14 machinedeployment rollout planner); the sequences in tests/golden were checked against upstream's.
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from fleetwake.amount import scaled
 
 Strategy = Literal["RollingUpdate", "OnDelete"]
+Targets: TypeAlias = Mapping[str, int]
+"""The replicas a strategy wants MachineSets to have, by name; a set it does not name keeps its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,13 @@ class Counts:
     available: int
     max_replicas: int | None = None
     """The annotated R + surge of the time it was last scaled; only scaling while paused reads it."""
+    available_max: int = 0
+    """How many may be available by now, though not all reports say so yet: what is taken for unavailable must be so by all of them."""
+
+    @property
+    def perhaps(self) -> int:
+        """The most that may be available."""
+        return max(self.available, self.available_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class _Pass:
     bounds: Bounds
     new: Counts
     old: tuple[Counts, ...]
+    targets: Targets = field(default_factory=dict)
     intents: dict[str, Intent] = field(default_factory=dict)
 
     @property
@@ -85,48 +96,71 @@ class _Pass:
         decided = self.intents.get(counts.name)
         return counts.spec if decided is None else decided.replicas
 
+    def target(self, counts: Counts) -> int:
+        return self.targets.get(counts.name, counts.spec)
+
     def decide(self, counts: Counts, replicas: int, reason: str) -> None:
         self.intents[counts.name] = Intent(replicas, reason)
 
 
 def plan(strategy: Strategy, bounds: Bounds, new: Counts, old: Sequence[Counts]) -> Mapping[str, Intent]:
     """Decide the replicas of all MachineSets for one pass. ``old`` is ordered oldest first; sets without an intent keep their spec."""
-    state = _Pass(bounds, new, tuple(old))
     if strategy == "OnDelete":
-        _resize_new(state, bounds.replicas, "")
+        state = _Pass(bounds, new, tuple(old))
+        _resize_new(state, bounds.total_max, bounds.replicas, "")
         _shrink_old_on_delete(state)
-    else:
-        _resize_new(state, bounds.total_max, f" + {bounds.surge} surge")
-        _shrink_old_rolling(state)
-        _break_deadlock(state)
+        return state.intents
+    return plan_towards(rolling_targets(bounds, new, old), bounds, new, old)
+
+
+def rolling_targets(bounds: Bounds, new: Counts, old: Sequence[Counts]) -> Targets:
+    """Where a RollingUpdate goes: all Machines to the new revision, none of the others."""
+    return {new.name: bounds.replicas} | dict.fromkeys((counts.name for counts in old), 0)
+
+
+def plan_towards(targets: Targets, bounds: Bounds, new: Counts, old: Sequence[Counts]) -> Mapping[str, Intent]:
+    """Go towards the targets as far as one pass may: never above R + surge Machines, never below R - unavailable that are available.
+
+    The new revision may grow up to R, all others only shrink; what a target asks beyond that is not done.
+    """
+    state = _Pass(bounds, new, tuple(old), targets)
+    _resize_new(state, bounds.total_max, min(state.target(new), bounds.replicas), f" + {bounds.surge} surge")
+    _shrink(state)
+    _break_deadlock(state)
     return state.intents
 
 
-def _resize_new(state: _Pass, total_max: int, surge_words: str) -> None:
+def _resize_new(state: _Pass, total_max: int, target: int, surge_words: str) -> None:
     wanted, spec = state.bounds.replicas, state.new.spec
     if spec > wanted:
         state.decide(state.new, wanted, f"{spec} replicas are more than the {wanted} the MachineDeployment wants")
         return
     total = sum(max(counts.spec, counts.replicas) for counts in state.all)
-    grow = min(total_max - total, wanted - spec)
+    grow = min(total_max - total, target - spec)
     if grow > 0:
         state.decide(state.new, spec + grow, f"{total} Machines exist, up to {wanted}{surge_words} are allowed")
 
 
-def _shrink_old_rolling(state: _Pass) -> None:
-    """Take from old sets what availability allows: first what is unavailable anyway, then the rest.
+def _shrink(state: _Pass) -> None:
+    """Take from the sets that shall shrink what availability allows: first what is unavailable anyway, then the rest.
 
-    Unavailable Machines of the new revision reduce the budget: a sick new revision brakes its own rollout.
+    Unavailable Machines of the new revision reduce the budget: a sick new revision brakes its own rollout. Where it is itself to shrink, they go without
+    that brake, so that it can be withdrawn; what they leave room for is not spent on others.
     """
-    if not any(counts.spec for counts in state.old):
+    shrinking = [counts for counts in state.all if state.target(counts) < counts.spec]
+    if not shrinking:
         return
     available_min = state.bounds.available_min
     pending = sum(max(counts.replicas - min(counts.spec, state.intent(counts)), 0) for counts in state.all)
     new_unavailable = max(state.new.spec - state.new.available, 0)
-    budget = sum(counts.spec for counts in state.all) - pending - available_min - new_unavailable
+    room = sum(counts.spec for counts in state.all) - pending - available_min
     available = sum(counts.available for counts in state.all)
+    if state.new in shrinking and new_unavailable and room > 0:
+        taken, available = _take(state, state.new, min(new_unavailable, room), available, unavailable_only=True)
+        room -= taken
+    budget = room - new_unavailable
     for unavailable_only in (True, False):
-        for counts in state.old:
+        for counts in shrinking:
             if budget <= 0:
                 return
             taken, available = _take(state, counts, budget, available, unavailable_only)
@@ -134,20 +168,21 @@ def _shrink_old_rolling(state: _Pass) -> None:
 
 
 def _take(state: _Pass, counts: Counts, budget: int, available: int, unavailable_only: bool) -> tuple[int, int]:
-    """Shrink one old set by at most ``budget``; returns how much was taken and the availability left in the worst case.
+    """Shrink one set by at most ``budget``; returns how much was taken and the availability left in the worst case.
 
     The MachineSet picks the Machine, so every existing Machine that goes may be an available one.
     """
     intent, available_min = state.intent(counts), state.bounds.available_min
-    down = min(max(intent - counts.available, 0) if unavailable_only else intent, budget)
+    excess = max(intent - max(state.target(counts), 0), 0)
+    down = min(max(intent - counts.perhaps, 0) if unavailable_only else excess, excess, budget)
     if down <= 0:
         return 0, available
     left, lost = intent - down, 0
-    if counts.available > 0:
+    if counts.perhaps > 0:
         spare = max(available - available_min, 0)
         if max(counts.replicas - left, 0) > spare:
             left = min(counts.replicas - spare, intent)
-        lost = min(counts.available, max(counts.replicas - left, 0))
+        lost = min(counts.perhaps, max(counts.replicas - left, 0))
     if left >= intent:
         return 0, available - lost
     if lost:
@@ -164,13 +199,19 @@ def _break_deadlock(state: _Pass) -> None:
     The worst-case rule of ``_take`` may forbid every step although only a broken old Machine would go; nobody remediates old revisions.
     Source: kinds.md §4 "Deadlock breaker".
     """
-    existing, available = sum(c.replicas for c in state.old), sum(c.available for c in state.old)
+    existing, available = sum(c.replicas for c in state.old), sum(c.perhaps for c in state.old)
     if existing in (0, available) or state.intents:
         return
     if any(counts.spec != counts.replicas for counts in state.all) or state.new.available != state.new.replicas:
         return
+    if any(counts.perhaps != counts.available for counts in state.all):
+        # not all reports are in: what looks stuck may move with the next
+        return
+    if sum(counts.spec for counts in state.all) <= state.bounds.available_min:
+        # never so in a RollingUpdate: a strategy that does not let the new revision grow has nothing to give up
+        return
     for counts in state.old:
-        if counts.available != counts.replicas and counts.spec > 0:
+        if counts.perhaps < counts.replicas and counts.spec > max(state.target(counts), 0):
             state.decide(counts, counts.spec - 1, "the rollout is stuck: an old Machine is unavailable and nothing else may move")
             return
 

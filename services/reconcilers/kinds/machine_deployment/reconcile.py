@@ -19,9 +19,20 @@ from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
 from services.reconcilers.kinds.machine_deployment import revision
 from services.reconcilers.kinds.machine_deployment.observe import Observed
-from services.reconcilers.kinds.machine_deployment.planner import Bounds, Counts, Intent, Strategy, plan, plan_paused, rolling_bounds
+from services.reconcilers.kinds.machine_deployment.planner import (
+    Bounds,
+    Counts,
+    Intent,
+    Strategy,
+    plan,
+    plan_paused,
+    plan_towards,
+    rolling_bounds,
+    rolling_targets,
+)
 from services.reconcilers.kinds.machine_deployment.revision import Children, Desired, Revisions, counts
 from services.reconcilers.kinds.machine_deployment.status import OWNED, sets_behind, status, total
+from services.reconcilers.kinds.machine_deployment.strategy import Consultation, consult
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.machine_set.reconcile import CLUSTER_RETRY, template_owners
 from services.reconcilers.kinds.machine_set.scale import together
@@ -40,11 +51,13 @@ def reconcile(observed: Observed) -> Plan:
         return Plan(requeue_after=CLUSTER_RETRY)
     new, old = _desired(observed, revisions, bounds)
     first = _own_patch(observed, observed.cluster, new)
-    sets = _carried_out(observed, revisions, new, old)
+    external = consult(observed, revisions, bounds)
+    sets = _carried_out(observed, _intents(observed, new, revisions, external), revisions.reason, (*((new,) if new is not None else ()), *old))
     gone = _cleanup(observed, revisions, bounds)
     owners = template_owners(observed.cluster, observed.infrastructure_template, observed.bootstrap_template)
-    steps: tuple[Step, ...] = (*_given(first), *owners, *sets, *gone)
-    wait = soonest(_rollout_due(observed), members.up_to_date_grace_left(observed.machines, observed.at))
+    steps: tuple[Step, ...] = (*_given(first), *owners, *sets, *gone, *(external.steps if external is not None else ()))
+    asked = external.wait if external is not None else None
+    wait = soonest(_rollout_due(observed), members.up_to_date_grace_left(observed.machines, observed.at), asked)
     # a run that makes its MachineSet, or changes its own generation, leaves the status to the run its writes wake
     moved = (first is not None and "spec" in first.body) or (new is not None and new.live is None)
     behind = sets_behind(observed)
@@ -52,7 +65,7 @@ def reconcile(observed: Observed) -> Plan:
         return Plan(steps, wait)
     if observed.failure is None and behind is not None:
         return Plan(steps, soonest(wait, behind))
-    step, held = status(observed, bounds, revisions.new)
+    step, held = status(observed, bounds, revisions.new, external.told if external is not None else None)
     return Plan((*steps, *_given(step)), soonest(wait, held))
 
 
@@ -76,22 +89,21 @@ def _desired(observed: Observed, revisions: Revisions, bounds: Bounds) -> tuple[
     return revision.desired_new(deployment, revisions, Children(observed.child_uids, observed.taken), bounds), old
 
 
-def _carried_out(observed: Observed, revisions: Revisions, new: Desired | None, old: Sequence[Desired]) -> tuple[Step, ...]:
-    """Plan the replicas and send every MachineSet that is not yet as it shall be, the new one first."""
-    intents = _intents(observed, new, revisions)
+def _carried_out(observed: Observed, intents: Mapping[str, Intent], new_because: str, sets: Sequence[Desired]) -> tuple[Step, ...]:
+    """Send every MachineSet that is not yet as it shall be, the new one first."""
     steps: list[Step] = []
-    for one in (*((new,) if new is not None else ()), *old):
+    for one in sets:
         intent = intents.get(one.name)
         wanted = one if intent is None else one.with_replicas(intent.replicas)
         why = "the MachineSet follows its deployment" if intent is None else f"{one.spec.replicas or 0} to {intent.replicas} replicas: {intent.reason}"
         if one.live is None:
-            steps.append(revision.create(observed.deployment, wanted, f"{revisions.reason}; {why}"))
+            steps.append(revision.create(observed.deployment, wanted, f"{new_because}; {why}"))
         else:
             steps += _given(revision.follow(observed.deployment, wanted, why))
     return tuple(steps)
 
 
-def _intents(observed: Observed, new: Desired | None, revisions: Revisions) -> Mapping[str, Intent]:
+def _intents(observed: Observed, new: Desired | None, revisions: Revisions, external: Consultation | None) -> Mapping[str, Intent]:
     """The replicas planned. The new revision grows only once all old ones have seen their spec, so that R + surge holds whoever lags behind."""
     deployment, machines = observed.deployment, observed.machines
     strategy, bounds = cast(Strategy, revision.strategy_type(deployment)), _bounds(deployment)
@@ -101,10 +113,16 @@ def _intents(observed: Observed, new: Desired | None, revisions: Revisions) -> M
         return plan_paused(strategy, bounds, latest, old)
     if latest is None:
         return {}
-    intents = plan(strategy, bounds, latest, old)
+    intents = _followed(external, bounds, latest, old) if external is not None else plan(strategy, bounds, latest, old)
     if all(revision.acted(one) for one in revisions.old):
         return intents
     return {name: intent for name, intent in intents.items() if name != latest.name or intent.replicas < latest.spec}
+
+
+def _followed(external: Consultation, bounds: Bounds, new: Counts, old: Sequence[Counts]) -> Mapping[str, Intent]:
+    """Go where the external strategy wants to, each reason with its own."""
+    intents = plan_towards(rolling_targets(bounds, new, old) if external.targets is None else external.targets, bounds, new, old)
+    return {name: Intent(one.replicas, "; ".join(filter(None, (external.reasons.get(name), one.reason)))) for name, one in intents.items()}
 
 
 def _own_patch(observed: Observed, cluster: Cluster, new: Desired | None) -> Patch | None:

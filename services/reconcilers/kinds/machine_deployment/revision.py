@@ -21,13 +21,14 @@ from schemas.api.core.v1beta2.machine import Machine, MachineTemplateSpec
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet, MachineSetDeletion, MachineSetSpec
 from schemas.api.meta import LabelSelector
+from services.reconcilers.kinds.machine_deployment.extension import STRATEGY
 from services.reconcilers.kinds.machine_deployment.planner import Bounds, Counts
 from services.reconcilers.kinds.machine_deployment.template import rollout_equal, template_hash, version_first
 
 MANAGER = "capi-machinedeployment"
 REVISION_HISTORY = "machinedeployment.clusters.x-k8s.io/revision-history"
 IN_PLACE = ("min_ready_seconds", "readiness_gates", "deletion", "taints")
-NOT_COPIED = frozenset({labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA})
+NOT_COPIED = frozenset({labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA, STRATEGY})
 """Annotations of a MachineDeployment that its MachineSets do not get."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -70,7 +71,7 @@ def counts(machine_set: MachineSet, machines: Sequence[Machine]) -> Counts:
     """The numbers of a MachineSet, for the planner.
 
     A status lags behind the Machines: of both the one is taken with which less is allowed, the greater number of Machines and the smaller of
-    available ones.
+    available ones, as long as it is not for a Machine to be unavailable that one of them calls available.
     """
     status, annotated = machine_set.status, machine_set.metadata.annotations.get(labels.MAX_REPLICAS, "")
     mine = [one for one in machines if one.metadata.controller is not None and one.metadata.controller.uid == machine_set.metadata.uid]
@@ -81,6 +82,7 @@ def counts(machine_set: MachineSet, machines: Sequence[Machine]) -> Counts:
         max(status.replicas or 0, len(mine)),
         min(status.available_replicas or 0, available),
         int(annotated) if annotated.isdecimal() else None,
+        max(status.available_replicas or 0, available),
     )
 
 

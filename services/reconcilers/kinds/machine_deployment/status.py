@@ -19,26 +19,38 @@ from schemas.api.core.v1beta2.machine_set import MachineSet
 from services.reconcilers.kinds.machine_deployment.observe import Observed
 from services.reconcilers.kinds.machine_deployment.planner import Bounds
 from services.reconcilers.kinds.machine_deployment.revision import MANAGER, strategy_type
+from services.reconcilers.kinds.machine_deployment.strategy import CONDITION as STRATEGY_READY
 from services.reconcilers.kinds.machine_deployment.template import version_first
 from services.reconcilers.kinds.machine_set import members
 
 OWNED = OwnedStatus(
     manager=MANAGER,
     fields=("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "versions", "phase", "observedGeneration", "deprecated"),
-    condition_types=("Paused", "Available", "RollingOut", "ScalingUp", "ScalingDown", "MachinesReady", "MachinesUpToDate", "Remediating", "Deleting"),
+    condition_types=(
+        "Paused",
+        "Available",
+        "RollingOut",
+        "ScalingUp",
+        "ScalingDown",
+        "MachinesReady",
+        "MachinesUpToDate",
+        "Remediating",
+        "Deleting",
+        STRATEGY_READY,
+    ),
 )
 INFORMING = Informing(
-    fields=frozenset(OWNED.fields) - {"observedGeneration"}, conditions=frozenset(OWNED.condition_types) - {"Available", "Deleting", "Paused"}
+    fields=frozenset(OWNED.fields) - {"observedGeneration"}, conditions=frozenset(OWNED.condition_types) - {"Available", "Deleting", "Paused", STRATEGY_READY}
 )
 """Users and the Cluster wait for Available, tools that changed the spec for observedGeneration."""
 FIRST = Informing(frozenset(OWNED.fields), INFORMING.conditions)
 """In a first status nothing answers to a change yet."""
 
 
-def status(observed: Observed, bounds: Bounds, new: MachineSet | None) -> tuple[Apply | None, timedelta | None]:
-    """The status write if one is needed, and when to look again."""
+def status(observed: Observed, bounds: Bounds, new: MachineSet | None, strategy: ConditionValue | None = None) -> tuple[Apply | None, timedelta | None]:
+    """The status write if one is needed, and when to look again. ``strategy`` is what is told of an external strategy."""
     counters = _counters(observed, new)
-    wanted = _conditions(observed, bounds, counters)
+    wanted = (*_conditions(observed, bounds, counters), *((strategy,) if strategy is not None else ()))
     conditions, held = members.settled(observed.stored.status.conditions, wanted, observed.machines, observed.at)
     return _apply(observed, {**counters, "observedGeneration": observed.stored.metadata.generation}, conditions), held
 
@@ -46,7 +58,9 @@ def status(observed: Observed, bounds: Bounds, new: MachineSet | None) -> tuple[
 def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
     stored = observed.stored
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
-    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, informing=INFORMING if stored.status.observed_generation else FIRST)
+    gone = {STRATEGY_READY} - {one.type for one in conditions}
+    informing = INFORMING if stored.status.observed_generation else FIRST
+    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, absent_conditions=gone, informing=informing)
 
 
 def total(machine_sets: Sequence[MachineSet], field: str) -> int | None:
