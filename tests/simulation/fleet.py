@@ -173,22 +173,23 @@ class Node:
             director = ConnectionDirector(self.connections, lambda key: entry.state if (entry := self.worker.cache.get(key)) is not None else None)
             self.worker.listeners.append(director.changed)
             self.worker.leaving.append(director.changed)
-        self._removed: set[str] = set()
+        self._removed: dict[str, int] = {}
         self.worker.listeners.append(self._seen)
         self.intake = Intake(self.worker, Kafka("sim"), fleet.topics, self._fatal)
         self.member = Member(self.name, self.process, self.intake.revoked, self.intake.assigned, self.intake.take, self.intake.answered)
 
     def _seen(self, change: Change) -> None:
-        """What a cache has buried never comes back."""
+        """What a cache has buried never comes back, unless in another history: a restored backup may have it alive."""
         if change.key.group_kind == CONNECTION or change.key.cluster:
             return
         uid = str(change.state["metadata"]["uid"])
         if change.after is None:
-            self._removed.add(uid)
+            grave = self.worker.cache.grave(change.key)
+            self._removed[uid] = grave.version.epoch if grave is not None else self.worker.epoch
             if self.service == "dev_infrastructure" and change.key.group == DevCluster.GROUP:
                 # it may have gone before it had its finalizer
                 self.process.spawn(self.fleet.provider.keep_only(self.fleet.infrastructure_uids()))
-        elif uid in self._removed:
+        elif (entry := self.worker.cache.get(change.key)) is not None and entry.version.epoch <= self._removed.get(uid, -1):
             self.fleet.violation(f"{self.name} took {change.key} for alive after it had seen its end")
 
     def start(self) -> None:
