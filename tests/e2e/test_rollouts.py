@@ -170,7 +170,10 @@ def test_a_paused_rollout_waits_and_every_machine_is_replaced_within_the_bounds(
     assert len(rolled.sets()) == 1
     # scaling is followed while paused, with the revision there is
     rolled.fleet.scale(rolled.namespace, rolled.resource, 4)
-    rolled.wait(lambda world: [] if len(rolled.machines(world)) == 4 else ["four Machines"], "scaled while paused")
+    # available, not only there: of four the one that is on its way need not be the one that goes again
+    rolled.wait(
+        lambda world: [] if sum(condition(one, "Available") == "True" for one in rolled.machines(world)) == 4 else ["four Machines"], "scaled while paused"
+    )
     assert {one["spec"]["version"] for one in rolled.machines()} == {manifests.VERSION}
     rolled.fleet.scale(rolled.namespace, rolled.resource, 3)
     rolled.patch(paused=None)
