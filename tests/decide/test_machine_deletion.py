@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetwake.kind import Workload
-from fleetwake.plan import Delete, Event, Patch, Plan, flatten
+from fleetwake.plan import Delete, Event, Patch, Plan, Together, flatten
 from schemas.keys import ObjectKey
 from services.reconcilers.kinds.machine import KIND
 from tests.decide.machine_world import CLUSTER, cluster, condition, config, control_plane, infra, machine, node, stored, workload, world
@@ -139,6 +139,18 @@ def test_the_node_of_a_lost_cluster_is_waited_for(timeout: int | None, later: in
     view.later(wait)
     assert deleted(run(view)) == []
     assert KEY not in view.store
+
+
+def test_a_drain_that_outlasts_the_time_for_the_node_leaves_no_node_behind() -> None:
+    """The time counts from when the Machine was to go; one attempt is always made, beside the end of the Machine."""
+    view = going(cluster(), machine("cp", labels=CP))
+    view.later(3600)
+    plan = run(view)
+    [last] = [step for step in plan.steps if isinstance(step, Together)]
+    assert [type(branch[0]).__name__ for branch in last.branches] == ["Delete", "Patch"]
+    assert plan.guarded
+    assert KEY not in view.store
+    assert not view.workloads[CLUSTER].nodes
 
 
 def test_an_unreadable_kind_is_never_taken_for_gone() -> None:

@@ -13,7 +13,7 @@ from fleetwake import labels
 from fleetwake.conditions import get, wire_time
 from fleetwake.kind import External
 from fleetwake.patches import key_of, target, without_finalizer
-from fleetwake.plan import Delete, Event, Step, soonest
+from fleetwake.plan import Delete, Event, Step, Together, soonest
 from services.reconcilers.kinds.machine.drain import DONE, Stage, drain
 from services.reconcilers.kinds.machine.node_metadata import node_key
 from services.reconcilers.kinds.machine.observed import Observed
@@ -104,19 +104,26 @@ def _after_node(observed: Observed, times: Times, *, delete_node: bool) -> Delet
 
 
 def _delete_node(observed: Observed, times: Times) -> Deletion:
-    """Delete the Node, for as long as the Machine allows; then go on without."""
+    """Delete the Node, for as long as the Machine allows; then go on without.
+
+    The time counts from when the Machine was to go, and a drain may have used it up: a Node that can be reached is deleted all the same, but a failure
+    then holds up nobody any more.
+    """
     deadline = _node_deadline(observed)
-    if deadline is not None and observed.at >= deadline:
-        return _completed(observed, times)
+    late = deadline is not None and observed.at >= deadline
     workload, node = observed.workload, observed.named_node
     wait = None if deadline is None else deadline - observed.at
     if not workload.connected or (node is None and not workload.watch_synced):
+        if late:
+            return _completed(observed, times)
         return Deletion("DeletingNode", "Waiting for a connection to delete the Node", times, wait=wait)
     if node is None:
         return _completed(observed, times)
     uid = str(node["metadata"].get("uid", ""))
-    step = Delete(node_key(observed, observed.node_name), "v1", uid, "the host of the node is gone")
-    return replace(_completed(observed, times).after((step,), guarded=True), wait=wait)
+    step, done = Delete(node_key(observed, observed.node_name), "v1", uid, "the host of the node is gone"), _completed(observed, times)
+    if late:
+        return replace(done, steps=(Together(((step,), done.steps), reason="the time for deleting the node is over"),), guarded=True)
+    return replace(done.after((step,), guarded=True), wait=wait)
 
 
 def _node_deadline(observed: Observed) -> datetime | None:
