@@ -86,11 +86,16 @@ class QuorumFleet(Fleet):
         """A host comes up; what runs there is up as soon as it can join etcd."""
         if not any(node["metadata"]["name"] == name for node in self.nodes):
             self.appear(name, "Node")
-        if self.etcd.find(name) is None:
+        member = self.etcd.find(name)
+        if member is None:
             try:
                 self.etcd.add(name, (f"https://{name}:2380",))
             except EtcdRefusal:
                 return
+        else:
+            # it had stayed half way, and may have died there
+            self.etcd.set_running(member.id, True)
+        self.unseen.discard(name)
         self.appear(name, "Pods")
 
     def coming(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fleetwake import labels
@@ -130,8 +130,15 @@ def later(world: QuorumFleet, number: int) -> None:
 ACTIONS = (scale, upgrade, rotate, surge, come, come, half, delete, leave, leave, hand_over, recover, ask_for_remediation, fail, notice, revive, later)
 
 
+HALF_WAY = [
+    (upgrade, 0, 1), (hand_over, 0, 1), (leave, 0, 1), (leave, 0, 1), (hand_over, 0, 1), (come, 0, 1), (half, 0, 1), (fail, 2, 1), (come, 0, 1), (later, 0, 1),
+]  # fmt: skip
+"""A host that dies half way and comes up after all, while a second Machine is handed over."""
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([0, 1, 3, 5]), st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.integers(1, 3)), max_size=40))
+@example(3, HALF_WAY)
 def test_history(start: int, history: list[tuple[Callable[[QuorumFleet, int], None], int, int]]) -> None:
     world = copy.deepcopy(_started(start))
     for action, number, runs in history:
