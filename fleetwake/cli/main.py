@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, NoReturn
 
 import typer
 
 from fleetwake.cli.commands import Commands, Source
 from fleetwake.cli.looking import looking
+
+if TYPE_CHECKING:
+    from fleetwake.settings import Settings
 
 
 class All(Commands):
@@ -42,82 +45,63 @@ Namespace = Annotated[str | None, typer.Option("--namespace", help="Only objects
 WatchFilter = Annotated[str | None, typer.Option("--watch-filter", help="Only objects whose label cluster.x-k8s.io/watch-filter has this value.")]
 
 
+def _run(command: str, service: str, main: Callable[[Settings], int], **given: str | None) -> NoReturn:
+    """Run a service by its settings, those ``given`` on the command line before those of the environment; exits with its code."""
+    from fleetwake.cli.logs import configure
+    from fleetwake.settings import Settings
+
+    with looking(command):
+        chosen = Settings.from_env(None, **given)
+        configure(chosen, service)
+        raise typer.Exit(main(chosen))
+
+
 @app.command()
 def watch(namespace: Namespace = None, watch_filter: WatchFilter = None) -> None:
     """Stream Kubernetes object events into Kafka."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.watcher.app import main
 
-    with looking("watch"):
-        chosen = Settings.from_env(namespace=namespace, watch_filter=watch_filter)
-        configure(chosen, "watcher")
-        raise typer.Exit(main(chosen))
+    _run("watch", "watcher", main, namespace=namespace, watch_filter=watch_filter)
 
 
 @app.command()
 def reconcile() -> None:
     """Run one worker of the reconcilers: Clusters, Machines, MachineSets, MachineDeployments, MachinePools, kubeadm's kinds."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.reconcilers.app import main
 
-    with looking("reconcile"):
-        chosen = Settings.from_env()
-        configure(chosen, "reconcilers")
-        raise typer.Exit(main(chosen))
+    _run("reconcile", "reconcilers", main)
 
 
 @app.command()
 def remediate() -> None:
     """Run one worker of remediation: MachineHealthChecks."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.remediation.app import main
 
-    with looking("remediate"):
-        chosen = Settings.from_env()
-        configure(chosen, "remediation")
-        raise typer.Exit(main(chosen))
+    _run("remediate", "remediation", main)
 
 
 @app.command()
 def admit() -> None:
     """Answer the API server's admission webhooks: defaults and validation of Cluster API's kinds."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.admission.app import main
 
-    with looking("admit"):
-        chosen = Settings.from_env()
-        configure(chosen, "admission")
-        raise typer.Exit(main(chosen))
+    _run("admit", "admission", main)
 
 
 @app.command()
 def bridge() -> None:
     """Run one worker of the bridge to cluster-autoscaler: node groups, and the gRPC cloud provider that scales them."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.autoscaler_bridge.app import main
 
-    with looking("bridge"):
-        chosen = Settings.from_env()
-        configure(chosen, "autoscaler_bridge")
-        raise typer.Exit(main(chosen))
+    _run("bridge", "autoscaler_bridge", main)
 
 
 @app.command()
 def dev_infrastructure() -> None:
     """Run the development infrastructure provider: DevClusters and DevMachines with emulated workload clusters."""
-    from fleetwake.cli.logs import configure
-    from fleetwake.settings import Settings
     from services.dev_infrastructure.app import main
 
-    with looking("dev-infrastructure"):
-        chosen = Settings.from_env()
-        configure(chosen, "dev_infrastructure")
-        raise typer.Exit(main(chosen))
+    _run("dev-infrastructure", "dev_infrastructure", main)
 
 
 @app.command()

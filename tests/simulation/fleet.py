@@ -9,18 +9,15 @@ import random
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import FleetwakeError, NotConnectedError
 from fleetwake.kind import CONNECTION, Change, Kind
 from fleetwake.kube.discovery import Discovery
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
-from fleetwake.shell.ports import NO_CAUSE, Cause, Deletion, Ports, Request
+from fleetwake.shell.ports import Ports, Request
 from fleetwake.shell.recorded import RecordedWorkloads
 from fleetwake.shell.worker import Options, Worker
 from fleetwake.shell.workload import ConnectionDirector, NoWorkloads, Outside, WorkloadConnections
@@ -35,7 +32,6 @@ from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS as MODELS
 from schemas.crd import definition
 from schemas.keys import ClusterKey, ObjectKey
-from schemas.records import ObjectRecord
 from schemas.sensitive import redact
 from schemas.topics import Topics
 from services.dev_infrastructure.kinds.state import LOCAL
@@ -43,6 +39,7 @@ from services.dev_infrastructure.registry import KINDS as DEV_KINDS
 from services.reconcilers.registry import KINDS as RECONCILER_KINDS
 from services.remediation.registry import KINDS as REMEDIATION_KINDS
 from tests.simulation.claims import Claims
+from tests.simulation.ports import SimKeys, SimTracing
 from tests.simulation.provider import SimProvider
 from tests.simulation.watching import LATE_RECORDS_MAX, SimWatcher
 
@@ -52,7 +49,6 @@ WATCHER_TAKEOVER_SECONDS = 3.0
 FREEZE_SECONDS = (1.0, 14.0)
 REDACTION_KEY = b"simulation-redaction-key-32-byte"
 SEALING_KEY = b"simulation-sealing-key-of-32-byt"
-CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @functools.cache
@@ -68,70 +64,6 @@ def discovery() -> Discovery:
     for model in MODELS:
         found.apply({**definition(model), "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"})
     return found
-
-
-@functools.cache
-def private_key(number: int) -> bytes:
-    """The numbered key of all simulations, as PEM: derived, so that nothing is generated."""
-    key = ec.derive_private_key(1 + number * 7919 % (CURVE_ORDER - 1), ec.SECP256R1())
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-class SimKeys:
-    """``KeyPort`` of fixed keys."""
-
-    def __init__(self) -> None:
-        self._taken = 0
-
-    async def take(self, algorithm: str) -> bytes:
-        """The next key, whatever the algorithm: verifiers take any."""
-        self._taken += 1
-        return private_key(self._taken % 64)
-
-
-class SimRunTrace:
-    """``RunTrace`` that only has a name."""
-
-    links: tuple[str, ...] = ()
-
-    def __init__(self, number: int) -> None:
-        self.traceparent = f"00-{number:032x}-{number:016x}-01"
-
-    @contextmanager
-    def step(self, verb: str, key: str, audit_id: str = "") -> Generator[str, None, None]:
-        """One request."""
-        yield self.traceparent
-
-    def note(self, name: str, attributes: Mapping[str, Any]) -> None:
-        """Nobody looks."""
-
-
-class SimTracing:
-    """``Tracing`` that counts runs."""
-
-    def __init__(self) -> None:
-        self.runs = 0
-
-    def received(self, record: ObjectRecord, deletion: Deletion = Deletion.NONE) -> Cause:
-        """No cause is resolved."""
-        return NO_CAUSE
-
-    def replayed(self, record: ObjectRecord) -> None:
-        """No intent is kept."""
-
-    def wrote(self, uid: str, resource_version: str, trace: str, cluster: ClusterKey | None) -> Cause:
-        """No cause is kept."""
-        return NO_CAUSE
-
-    def continues(self, cluster: ClusterKey | None, causes: Iterable[Cause]) -> str:
-        """No trace is kept."""
-        return ""
-
-    @contextmanager
-    def run(self, kind: str, key: ObjectKey, cluster: ClusterKey | None, causes: Iterable[Cause], started: datetime) -> Generator[SimRunTrace, None, None]:
-        """One run."""
-        self.runs += 1
-        yield SimRunTrace(self.runs)
 
 
 class Node:

@@ -6,7 +6,7 @@ Source: contracts.md §11; kinds.md §3, §4, §6; Cluster API v1.14, MachineSet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fleetwake import defaults, labels
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
@@ -61,17 +61,18 @@ def _labelled(obj: A, old: A | None) -> A:
     return obj.model_copy(update={"metadata": metadata, "spec": obj.spec.model_copy(update={"replicas": amount})})
 
 
-_SELECTOR_RULES = (
-    ("spec.selector", "can be read, and matches spec.template.metadata.labels"),
-    ("spec.template.metadata", "has valid labels and annotations"),
-    ("spec.machineNaming.template", "makes names that objects can have"),
-    (SKIPPED, "names preflight checks that there are"),
+_SELECTING: tuple[Rule[Any], ...] = (
+    Rule("spec.selector", "can be read, and matches spec.template.metadata.labels", SOURCE, _selector),
+    Rule("spec.template.metadata", "has valid labels and annotations", SOURCE, _metadata),
+    Rule("spec.machineNaming.template", "makes names that objects can have", SOURCE, _naming),
+    Rule(SKIPPED, "names preflight checks that there are", SOURCE, _skipped),
 )
+"""The rules of whatever selects its Machines."""
 
 
 MACHINE_SET: Admission[MachineSet] = Admission(
     MachineSet,
-    rules=tuple(Rule(path, says, SOURCE, check) for (path, says), check in zip(_SELECTOR_RULES, (_selector, _metadata, _naming, _skipped), strict=True)),
+    rules=_SELECTING,
     policy="Ignore",
     why="its MachineDeployment makes it from a template that was checked; while nobody answers, a rollout must not stop half way",
     default=Default(
@@ -85,7 +86,7 @@ MACHINE_DEPLOYMENT: Admission[MachineDeployment] = Admission(
     MachineDeployment,
     rules=(
         Rule("metadata.name", "is a valid label value, of at most 63 characters", SOURCE, _name),
-        *(Rule(path, says, SOURCE, check) for (path, says), check in zip(_SELECTOR_RULES, (_selector, _metadata, _naming, _skipped), strict=True)),
+        *_SELECTING,
     ),
     policy="Fail",
     why="people make it, and its selector cannot be mended once Machines are out of it",
