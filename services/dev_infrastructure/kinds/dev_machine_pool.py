@@ -3,12 +3,13 @@
 The pool decides how many hosts there are and which go; a host goes by the deletion of its Machine, so that its Node is drained first. Hosts that are not what
 the MachinePool asks for now are replaced: new ones are made beside them, and old ones go as far as enough others are available.
 
-Source: kinds.md §14; contracts.md §4; Cluster API v1.14 development provider (order of deletion, status fields), proposal 20220209 (dangling Machines).
+Source: kinds.md §14; contracts.md §3 (``status.capacity``, ``status.nodeInfo``), §4; Cluster API v1.14 development provider (order of deletion, status
+fields), proposal 20220209 (dangling Machines); cluster-autoscaler 1.36 clusterapi provider (reads capacity from the object of a pool's infrastructureRef).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleetwake import labels, names
@@ -32,13 +33,20 @@ from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.infrastructure.v1beta2 import DevMachine, DevMachinePool
 from schemas.api.infrastructure.v1beta2.dev_machine_pool import InMemoryMachinePoolBackend
 from services.dev_infrastructure.kinds.birth import REVISION, Birth, birth_of, revision
+from services.dev_infrastructure.kinds.dev_machine_template import RESOURCES
 from services.dev_infrastructure.kinds.pool_hosts import Host, Observed, observe, replicas, surplus, zones
 from services.dev_infrastructure.kinds.pool_watches import WATCHES
 from services.dev_infrastructure.kinds.told import PAUSED, READY, READY_REASONS, paused_condition, paused_plan
 
 MANAGER = "capi-devmachinepool"
 REPLICAS_READY = "ReplicasReady"
-OWNED = (MANAGER, ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration"), (READY, REPLICAS_READY, PAUSED))
+OWNED = (
+    MANAGER,
+    ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration", "capacity", "nodeInfo"),
+    (READY, REPLICAS_READY, PAUSED),
+)
+NODE_INFO: Mapping[str, str] = {"architecture": "amd64", "operatingSystem": "linux"}
+"""What every host of a pool runs on."""
 CREATES_MAX = 50
 """Hosts made by one run; the events of their making wake the next."""
 
@@ -199,6 +207,9 @@ def _told(observed: Observed, failure: str, *, generation_more: bool = False) ->
         "replicas": wanted if observed.externally_managed else len(observed.hosts),
         "infrastructureMachineKind": DevMachine.KIND,
         "instances": [_instance(host) for host in observed.hosts] or None,
+        # a pool tells of one host more what a DevMachineTemplate tells: its object is where cluster-autoscaler looks
+        "capacity": None if failure else dict(RESOURCES),
+        "nodeInfo": None if failure else dict(NODE_INFO),
         "observedGeneration": generation,
         "conditions": merge(found.status.conditions, told, generation, observed.at),
     }
