@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from fleetwake.kube.authority import Authority, Lifetimes, first, read
 from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
-from fleetwake.rig.services import fleetwake_command
 from schemas.keys import ClusterKey
 from services.autoscaler_bridge.identities import issue
 from tests.e2e import manifests
@@ -115,11 +113,7 @@ class Elastic:
 
     def audit(self, kind: str) -> str:
         """What `fleetwake audit` says of the group."""
-        subject = f"{kind}/{self.group(kind)[0]}"
-        command = [fleetwake_command(), "audit", subject, "-n", self.namespace, "--state", str(self.fleet.rig.state_dir)]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert asked.returncode == 0, asked.stderr
-        return asked.stdout
+        return self.fleet.ask(self.namespace, f"{kind}/{self.group(kind)[0]}")
 
 
 @pytest.fixture(scope="module")
