@@ -309,6 +309,18 @@ def test_what_befalls_a_machine_is_told_before_its_machine_set_tells_it() -> Non
     assert available is not None and available.status == "False"
 
 
+def test_no_machine_of_an_old_revision_is_called_up_to_date_though_it_does_not_know_yet() -> None:
+    world = workers(deployment(2, surge=1, unavailable=0))
+    world.converge()
+    rolled_out(world, version="v1.34.2")
+    for machine in world.machines():
+        world.condition(machine.name, "UpToDate")
+    world.run_deployment()
+    world.run_deployment()
+    status = world.md().status
+    assert (status.observed_generation, status.replicas, status.up_to_date_replicas) == (world.md().metadata.generation, 2, 0)
+
+
 def test_a_rollout_goes_on_before_a_machine_set_has_counted() -> None:
     world = workers(deployment(2, surge=1, unavailable=0))
     world.converge()

@@ -84,7 +84,8 @@ def _counters(observed: Observed, new: MachineSet | None) -> dict[str, Any]:
         "replicas": replicas,
         "readyReplicas": total(machine_sets, "ready_replicas"),
         "availableReplicas": available,
-        "upToDateReplicas": total(machine_sets, "up_to_date_replicas"),
+        # Machines learn a moment after their deployment that they are of an old revision: it does not call them up to date until then
+        "upToDateReplicas": (new.status.up_to_date_replicas or 0) if new is not None else 0,
         "versions": versions or None,
         "phase": _phase(deployment.metadata.deleting, deployment.spec.replicas or 0, replicas or 0),
         "deprecated": {"v1beta1": legacy},
