@@ -35,9 +35,6 @@ FETCH_POINT = "bootstrap-data"
 """What ``view.local`` calls the service that hosts fetch from."""
 TOKEN_LIFE = "bootstrap-token-ttl"
 """What it calls the time that bootstrap tokens live."""
-TOKEN_ID = "fleetwake.io/bootstrap-token-id"
-"""Annotation on a KubeadmConfig and on its bootstrap Secret: the public half of the token made for it. A token that a user brought has none and is left
-alone."""
 TOKEN_ROTATION = "fleetwake.io/bootstrap-token-rotation"
 """Annotation on a KubeadmConfig of a MachinePool: how often its token was exchanged."""
 
@@ -126,7 +123,7 @@ class Observed:
             facts=self.facts,
             control_plane_version=self.control_plane_version,
             token_counter=self.token_counter,
-            own_token=TOKEN_ID in self.config.metadata.annotations,
+            own_token=labels.BOOTSTRAP_TOKEN_ID in self.config.metadata.annotations,
             fetch=self.fetch,
         )
 
