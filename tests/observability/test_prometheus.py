@@ -338,6 +338,15 @@ def test_node_groups_that_are_refused_or_cannot_grow(demo: Watched, tmp_path: Pa
     autoscaler.groups()
     asked = 'fleetwake_autoscaler_requests_total{method="NodeGroupIncreaseSize", code="OUT_OF_RANGE"}'
     wait_until(lambda: demo.prometheus.now(asked) != [], FIRES_LIMIT_S, "the refusal scraped")
+    # the bridge decides from what it has been told, the API server knows better, and the next plan is confirmed by live reads
+    fleet.rig.pause("watcher-0")
+    try:
+        fleet.kubectl("-n", NAMESPACE, "annotate", workers, "told=late")
+        autoscaler.increase(group, 1)
+    finally:
+        fleet.rig.resume("watcher-0")
+    stale = 'capi_reconcile_stale_cache_skips_total{controller="MachineDeployment"} > 0'
+    wait_until(lambda: demo.prometheus.now(stale) != [], FIRES_LIMIT_S, "the plan that was made anew scraped")
     (pool,) = (document for document in manifests.pool(f"{NAME}-bare", NAMESPACE, replicas=0) if document["kind"] == "MachinePool")
     # of infrastructure that does not exist nothing is known
     pool["metadata"]["annotations"] = {LEAST: "0", MOST: "3"}
