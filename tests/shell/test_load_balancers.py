@@ -252,7 +252,8 @@ async def test_a_haproxy_that_is_killed_comes_back_and_no_new_connection_is_refu
 
 
 @pytest.mark.haproxy
-async def test_haproxy_has_no_right_it_does_not_need(tmp_path: Path, haproxy: Path) -> None:
+async def test_haproxy_has_no_right_it_does_not_need(tmp_path: Path, haproxy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # which nobody else may read
     async with three(tmp_path, "HAProxy") as world:
         (pid,) = _processes(tmp_path)
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)

@@ -72,6 +72,7 @@ class HAProxy:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
+                cwd="/",  # it goes back to where it began, and may not see the provider's folder
                 pass_fds=(inherited.fileno(), theirs.fileno(), file),
             )
         except OSError as error:
