@@ -143,7 +143,6 @@ def test_each_serves_the_endpoint_that_its_cluster_was_given(fleet: Fleet, names
         assert client.host == ("localhost" if name == "outer" else "127.0.0.1")
         assert client.reached() == _machines(fleet.recorder.world, namespace, name)
 
-
     assert fleet.metric(PROVIDER, "fleetwake_load_balancer_backends") == len(TYPES) * REPLICAS
 
 
