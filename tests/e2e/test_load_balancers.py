@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
+import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -164,6 +167,32 @@ def test_new_connections_are_answered_throughout_a_rollout(fleet: Fleet, namespa
     fleet.check_history(namespace)
 
 
+def test_a_haproxy_that_is_killed_is_told_and_comes_back(fleet: Fleet, namespace: str, tmp_path: Path) -> None:
+    client, begun = Client(fleet.workload_kubeconfig(namespace, "outer", tmp_path)), len(fleet.recorder.history)
+
+    def told(world: World) -> list[str]:
+        after = [seen.object for seen in fleet.recorder.history[begun:] if seen.name == ("DevCluster", namespace, "outer")]
+        states = [condition(one, "LoadBalancerAvailable") for one in after]
+        return [] if "False" in states and states[-1] == "True" else [f"LoadBalancerAvailable was {states}"]
+
+    (killed,) = _haproxies(fleet)
+    with client.running():
+        os.kill(killed, signal.SIGKILL)
+        fleet.recorder.wait(told, LIMIT_S, "the load balancer told as gone, and as back")
+    assert client.in_a_row <= 1, client.lost
+    (back,) = _haproxies(fleet)
+    assert back != killed and client.reached() == _machines(fleet.recorder.world, namespace, "outer")
+
+
+def _haproxies(fleet: Fleet) -> list[int]:
+    """The HAProxies of the provider."""
+    state = fleet.rig.state()
+    provider = state.process(PROVIDER).process if state is not None else None
+    assert provider is not None
+    found = subprocess.run(["pgrep", "-x", "-P", str(provider.pid), "haproxy"], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
 def test_the_endpoint_outlives_the_provider(fleet: Fleet, namespace: str, tmp_path: Path) -> None:
     clients = {name: Client(fleet.workload_kubeconfig(namespace, name, tmp_path)) for name in TYPES}
     fleet.rig.kill(PROVIDER)
@@ -174,6 +203,7 @@ def test_the_endpoint_outlives_the_provider(fleet: Fleet, namespace: str, tmp_pa
             assert time.monotonic() < deadline, f"nothing listens at the endpoint of {name}"
             time.sleep(PAUSE_S)
         assert client.reached() == _machines(fleet.recorder.world, namespace, name)
+    assert len(_haproxies(fleet)) == 1
     fleet.settle(namespace, *TYPES, limit_s=LIMIT_S)
 
 

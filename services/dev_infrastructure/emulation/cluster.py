@@ -95,7 +95,7 @@ class EmulatedCluster:
     """See the module. ``dirty`` is called after every change worth keeping, ``keep`` before a client is told that its write is done, ``worth_a_try`` when
     hosts that wait may find what they wait for, ``fell`` when the load balancer does not run any more.
 
-    ``promised_port`` is the port kept on disk, before it is reserved again. ``balancer`` names the load balancer ("": none), ``balancer_failure`` says why it
+    ``promised_port`` is the port to reserve again. ``balancer`` names the load balancer ("": none), ``balancer_failure`` says why it
     does not run.
     """
 
@@ -325,11 +325,15 @@ class EmulatedCluster:
             handle.cancel()
         for endpoint in self._endpoints.values():
             endpoint.hang_up()
-        if self.door is not None:
-            await self.door.close()
-        if self.endpoint is not None:
-            self.endpoint.close()
-            await asyncio.sleep(0)  # uvloop closes the duplicate at its next turn
+        async with self._serving:
+            self.promised_port = self.port or self.promised_port
+            door, self.door = self.door, None
+            reserved, self.endpoint = self.endpoint, None
+            if door is not None:
+                await door.close()
+            if reserved is not None:
+                reserved.close()
+                await asyncio.sleep(0)  # uvloop closes the duplicate at its next turn
 
     # ---- keeping ----------------------------------------------------------------------------------------------------------------------
     def to_bytes(self) -> bytes:
