@@ -51,13 +51,9 @@ def render(endpoint_fd: int, control_fd: int, slots: Sequence[Backend | None]) -
         f"    default-server check inter {CHECK_MS}ms downinter {CHECK_DOWN_MS}ms fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down",
     ]
     for index, backend in enumerate(slots):
-        address = _address(backend) if backend is not None else f"{NOWHERE} disabled"
+        address = f"{backend.host}:{backend.port}" if backend is not None else f"{NOWHERE} disabled"
         lines.append(f"    server {slot(index).partition('/')[2]} {address}")
     return "\n".join([*lines, ""])
-
-
-def _address(backend: Backend) -> str:
-    return f"ipv6@[{backend.host}]:{backend.port}" if ":" in backend.host else f"ipv4@{backend.host}:{backend.port}"
 
 
 def commands(index: int, backend: Backend | None) -> list[str]:

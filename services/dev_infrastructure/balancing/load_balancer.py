@@ -30,7 +30,7 @@ class BalancerError(UnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An API server: the name of its Machine, and where it listens."""
+    """An API server: the name of its Machine, and where it listens (``host`` is an IPv4 address)."""
 
     name: str
     host: str

@@ -24,7 +24,6 @@ from services.dev_infrastructure.emulation.ports import PortPool
 from services.dev_infrastructure.emulation.serving import Listener
 
 LOOPBACK = "127.0.0.1"
-LOCAL_HOSTS = frozenset({LOOPBACK, "localhost"})
 
 
 class Serving(Protocol):
@@ -168,7 +167,7 @@ class Doors:
     """Makes doors. Ports behind load balancers are of the same range as the endpoints' but always of loopback; ``folder`` tells this provider from others."""
 
     def __init__(self, ports: PortPool, folder: Path | None) -> None:
-        self._ports = ports if ports.host in LOCAL_HOSTS else ports.at(LOOPBACK)
+        self._ports = ports if ports.host == LOOPBACK else ports.at(LOOPBACK)
         named = f"{folder.absolute()}" if folder is not None else f"pid {os.getpid()}"
         self._mark = f"fleetwake-{sha256(named.encode()).hexdigest()[:16]}"
 
