@@ -96,8 +96,12 @@ class InProcess:
                 target.connections -= 1
                 self._fell(target)
                 continue
+            target.down = False
+            if server.over:  # it hung up before it was sent a byte: another may be asked
+                target.connections -= 1
+                continue
             self._sides.add(server)
-            server.target, target.down = target, False
+            server.target = target
             if client.over:
                 server.abort()
             else:
