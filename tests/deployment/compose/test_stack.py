@@ -194,7 +194,8 @@ def test_every_hop_of_every_kind_is_told(demo: Demo) -> None:
     reconciled = {kind.name for kind in (*RECONCILERS_KINDS, *DEV_KINDS)}
     assert story.of_hop(RECONCILE).keys() == reconciled
     # what a worker learns from its own request's answer it does not learn from Kafka: another service's record of the same object it does
-    assert story.of_hop(WATCH).keys() >= reconciled
+    # and a record of no cluster belongs to no trace before a run takes it up: a template's begins with that run's intent
+    assert story.of_hop(WATCH).keys() >= reconciled - {"DevMachineTemplate"}
     assert story.of_hop(PROCESS).keys() == story.of_hop(WATCH).keys()
     assert story.of_hop(REQUEST).keys() >= reconciled | {"Secret"}
 
