@@ -27,6 +27,7 @@ from fleetwake.patches import (
     wire,
     without_finalizer,
 )
+from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan, Step, Together
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.infrastructure.v1beta2 import DevMachine, DevMachinePool
@@ -34,11 +35,11 @@ from schemas.api.infrastructure.v1beta2.dev_machine_pool import InMemoryMachineP
 from services.dev_infrastructure.kinds.birth import REVISION, Birth, birth_of, revision
 from services.dev_infrastructure.kinds.pool_hosts import Host, Observed, observe, replicas, surplus, zones
 from services.dev_infrastructure.kinds.pool_watches import WATCHES
-from services.dev_infrastructure.kinds.told import PAUSED, READY, READY_REASONS, paused_condition, paused_plan
+from services.dev_infrastructure.kinds.told import READY, READY_REASONS
 
 MANAGER = "capi-devmachinepool"
 REPLICAS_READY = "ReplicasReady"
-OWNED = (MANAGER, ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration"), (READY, REPLICAS_READY, PAUSED))
+OWNED = OwnedStatus(MANAGER, ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration"), (READY, REPLICAS_READY, PAUSED))
 CREATES_MAX = 50
 """Hosts made by one run; the events of their making wake the next."""
 
@@ -49,7 +50,7 @@ def reconcile(observed: Observed) -> Plan:
     if cluster is not None:
         paused = paused_condition(found, cluster)
         if paused.status == TRUE:
-            return paused_plan(found, paused, OWNED, observed.at)
+            return paused_plan(found, found.status.conditions, paused, OWNED, observed.at)
     if found.metadata.deleting:
         return _deleted(observed)
     if pool is None or cluster is None or labels.MANAGED_BY in found.metadata.annotations:
