@@ -48,6 +48,28 @@ PASSING = frozenset(
 """Types that tell of something else than the object (a health check, a declaration) and go with it."""
 
 
+LEGACY_TYPES: dict[str, tuple[str, ...]] = {
+    "Cluster": ("Ready", "InfrastructureReady", "ControlPlaneReady", "ControlPlaneInitialized"),
+    "Machine": ("Ready", "InfrastructureReady", "BootstrapReady", "NodeHealthy"),
+    "MachineSet": ("Ready", "MachinesCreated", "Resized", "MachinesReady"),
+    "MachineDeployment": ("Ready", "Available", "MachineSetReady"),
+    "MachinePool": ("Ready", "InfrastructureReady", "BootstrapReady", "ReplicasReady"),
+    "KubeadmControlPlane": (
+        *("Ready", "Available", "CertificatesAvailable", "MachinesCreated", "MachinesReady", "MachinesSpecUpToDate", "Resized"),
+        *("EtcdClusterHealthy", "ControlPlaneComponentsHealthy"),
+    ),
+    "KubeadmConfig": ("Ready", "DataSecretAvailable", "CertificatesAvailable"),
+    "MachineHealthCheck": ("RemediationAllowed",),
+}
+"""The conditions of the v1beta1 contract that a settled object of the kind has, all of them True. Source: contracts.md §10; for pools Cluster API."""
+
+
+def legacy(obj: Object) -> Mapping[str, Any]:
+    """What an object tells readers of the v1beta1 contract."""
+    found: Mapping[str, Any] = ((obj.get("status") or {}).get("deprecated") or {}).get("v1beta1") or {}
+    return found
+
+
 def required(obj: Object) -> tuple[str, ...]:
     """The types that this object's controller tells: those of the kind, and those that this object has because of what it is."""
     kind, labels, spec = obj["kind"], obj["metadata"].get("labels") or {}, obj.get("spec") or {}
@@ -182,7 +204,7 @@ class StatusHistory:
         if derive is None or paused(obj):
             return
         derived, phase = derive(obj), (obj.get("status") or {}).get("phase")
-        known = self._phases.setdefault(obj["metadata"]["uid"], _Phase(derived))
+        known = self._phases.setdefault(obj["metadata"].get("uid", obj["metadata"]["name"]), _Phase(derived))
         known.change(derived, at)
         if phase is None:
             return
