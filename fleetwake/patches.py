@@ -209,7 +209,6 @@ def status_apply(
     """
     stored = getattr(obj, STATUS)
     have = wire(stored)
-    body = pruned(status)
     gone = set(absent_conditions) & {one["type"] for one in have.get("conditions", ())}
     if not gone and not differs(have, status):
         return None
@@ -217,7 +216,7 @@ def status_apply(
         key=key_of(obj),
         api_version=api_version_of(obj),
         uid=obj.metadata.uid,
-        body={STATUS: body},
+        body={STATUS: pruned(status)},
         reason="status tells what was observed",
         manager=manager,
         subresource=STATUS,
@@ -262,7 +261,7 @@ def differs(have: Mapping[str, Any], want: Mapping[str, Any], *, by_type: bool =
             if differs(stored if isinstance(stored, Mapping) else {}, wanted, by_type=False):
                 return True
         elif isinstance(wanted, list | tuple):
-            if [_plain(one) for one in stored or ()] != [_plain(one) for one in wanted]:
+            if stored != list(wanted) and [_plain(one) for one in stored or ()] != [_plain(one) for one in wanted]:
                 return True
         elif stored != wanted:
             return True

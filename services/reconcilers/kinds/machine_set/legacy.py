@@ -77,9 +77,8 @@ def told(
 
     Their words come along with whatever else is written. Alone they wait until nothing happens to the Machines any more, as other words do.
     """
-    kept, found = legacy_conditions.wire(have, values, at, settled=False), legacy_conditions.wire(have, values, at)
-    step = apply(kept)
-    if kept == found:
+    step = apply(legacy_conditions.wire(have, values, at))
+    if step is None or apply(legacy_conditions.wire(have, values, at, settled=False)) is not None:
         return step, None
-    left = members.quiet_in(machines, at) if step is None else timedelta(0)
-    return (None, left) if left > timedelta(0) else (apply(found), None)
+    left = members.quiet_in(machines, at)
+    return (None, left) if left > timedelta(0) else (step, None)
