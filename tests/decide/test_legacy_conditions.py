@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fleetwake.kind import Failure
 from fleetwake.legacy_conditions import ERROR, INFO, WARNING, Legacy, aggregate, bad, good, summary, unknown, wire
-from schemas.api.core.v1beta2 import MachineDeployment, MachineSet
+from fleetwake.plan import Apply
+from schemas.api.core.v1beta2 import Machine, MachineDeployment, MachineSet
 from schemas.api.meta import LegacyCondition
 from services.reconcilers.kinds.cluster import KIND as CLUSTER_KIND
 from services.reconcilers.kinds.kubeadm_config import KIND as CONFIG_KIND
@@ -255,6 +257,30 @@ def test_a_machine_set_without_its_template_says_so_at_once() -> None:
     assert found["MachinesCreated"] == found["Ready"] == ("False", "Error", "BootstrapTemplateCloningFailed")
 
 
+def test_words_of_a_sum_ride_along_and_alone_wait_until_the_machines_are_quiet() -> None:
+    view = workers(deployment(2))
+    view.converge()
+    [machine_set] = view.sets()
+    sick = view.machines()[0].name
+
+    def say(reason: str) -> None:
+        older = {"type": "Ready", "status": "False", "severity": "Warning", "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        view.json(Machine, sick)["status"]["deprecated"] = {"v1beta1": {"conditions": [older]}}
+
+    say("First")
+    view.condition(sick, "Ready", False, "sick")
+    view.run_set(machine_set.name)
+    assert told(view.json(MachineSet, machine_set.name))["MachinesReady"] == ("False", "Warning", f"First @ Machine/{sick}")
+    say("Second")
+    plan = view.run_set(machine_set.name)
+    assert not plan.writes and plan.requeue_after is not None
+    view.later(plan.requeue_after.total_seconds())
+    [step] = view.run_set(machine_set.name).steps
+    assert isinstance(step, Apply) and step.informs
+    assert told(view.json(MachineSet, machine_set.name))["MachinesReady"] == ("False", "Warning", f"Second @ Machine/{sick}")
+    assert not view.run_set(machine_set.name).writes
+
+
 def test_a_control_plane() -> None:
     fleet = control_plane_fleet.fleet(1)
     fleet.settle_kcp()
@@ -272,9 +298,18 @@ def test_a_control_plane() -> None:
 
 def test_a_configuration_waits_fails_and_is_there() -> None:
     made = KubeadmWorld([kubeadm_cluster(initialization={}), kubeadm_machine("m"), kubeadm_config("m", "m")])
-    made.run(CONFIG_KIND, "default", "m")
-    found = made.stored("KubeadmConfig", "m") or {}
-    assert told(found)["Ready"] == told(found)["DataSecretAvailable"] == ("False", "Info", "WaitingForClusterInfrastructure")
+
+    def now() -> dict[str, tuple[str, str, str]]:
+        made.run(CONFIG_KIND, "default", "m")
+        found = told(made.stored("KubeadmConfig", "m") or {})
+        assert found["Ready"] == found["DataSecretAvailable"]
+        return found
+
+    assert now()["Ready"] == ("False", "Info", "WaitingForClusterInfrastructure")
+    made.edit("Cluster", "demo", {"status": {"initialization": {"infrastructureProvisioned": True}}})
+    assert now()["Ready"] == ("False", "Info", "WaitingForControlPlaneAvailable")
+    made.terminal = Failure("create Secret default/m", "Secret is too large")
+    assert now()["Ready"] == ("False", "Warning", "DataSecretGenerationFailed")
 
 
 def test_a_health_check_that_may_not_remediate() -> None:
