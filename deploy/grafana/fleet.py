@@ -16,6 +16,7 @@ from deploy.grafana.parts import (
     now,
     number,
     promql,
+    quantile,
     row,
     rows,
     to_cluster,
@@ -31,11 +32,20 @@ def missing(kind: str) -> str:
     return f"sum by (cluster_name) (capi_{kind}_spec_replicas{{{IN}}} - capi_{kind}_status_replicas_available{{{IN}}}) > 0"
 
 
+CHANGES_OF_SIZE = 'fleetwake_autoscaler_requests_total{method=~"NodeGroupIncreaseSize|NodeGroupDecreaseTargetSize|NodeGroupDeleteNodes"}'
+
+
+def of_groups(form: str) -> str:
+    """PromQL: an expression over every kind that can be a node group, written with ``%s`` for the kind; MachineSets of a MachineDeployment are none."""
+    owned = f'unless on (namespace, name) capi_machineset_owner{{owner_kind="MachineDeployment", {IN}}}'
+    return " or ".join(f"({form % (kind, kind)} {owned if kind == 'machineset' else ''})" for kind in ("machinedeployment", "machineset", "machinepool"))
+
+
 def dashboard() -> Any:
     """The dashboard."""
     about = "Every cluster of the fleet from kube-state-metrics, and how the services that reconcile them are doing. Start here; click a cluster for its life."
     made = board("fleet", "Fleet overview", about, [labels("namespace", "Namespace", "label_values(capi_cluster_info, namespace)")], since="now-6h")
-    return _machines(_clusters(_numbers(made)))
+    return _node_groups(_machines(_clusters(_numbers(made))))
 
 
 def _numbers(made: Any) -> Any:
@@ -172,6 +182,70 @@ def _machines(made: Any) -> Any:
                 "look at its traces in Slow reconciles.",
                 [promql("sum by (kind) (rate(fleetwake_writes_total[$__rate_interval]))", "{{kind}}")],
                 unit="wps",
+            )
+        )
+    )
+
+
+def _node_groups(made: Any) -> Any:
+    replicas, most = f"capi_%s_spec_replicas{{{IN}}}", f"capi_%s_annotation_node_group_max_size{{{IN}}}"
+    made = made.with_row(row("Node groups of cluster-autoscalers"))
+    return (
+        made.with_panel(
+            graph(
+                "Size of node groups",
+                "Machines that each node group is asked for. What changed it and who asked: `fleetwake audit`, `fleetwake audit why machine/NAME`.",
+                [promql(of_groups(f"{replicas} and on (namespace, name) {most}"), "{{namespace}}/{{name}}")],
+            )
+        )
+        .with_panel(
+            graph(
+                "Share of the maximum",
+                "At 100 % a group cannot grow: Pods that wait for it wait until somebody raises its maximum.",
+                [promql(of_groups(f"{replicas} / on (namespace, name) group_left {most}"), "{{namespace}}/{{name}}")],
+                unit="percentunit",
+                limits=((1, ORANGE),),
+            )
+        )
+        .with_panel(
+            graph(
+                "Node groups by standing",
+                "By the reason of condition NodeGroupReady. Whatever is not Served is no group that the bridge scales: AnotherWriter is one that somebody "
+                "else does, CapacityUnknown stands at 0 and cannot grow (docs/runbooks/node-group-without-capacity.md), others "
+                "docs/runbooks/node-group-refused.md.",
+                [promql("sum by (reason) (fleetwake_autoscaler_node_groups)", "{{reason}}")],
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "Changes of size asked for, by outcome",
+                "What cluster-autoscalers ask the bridge to change. OK has been written; OUT_OF_RANGE and FAILED_PRECONDITION are refused with a reason, "
+                "which is in `fleetwake audit` of the group; DEADLINE_EXCEEDED was not done in time and is asked again.",
+                [
+                    promql(
+                        f"sum by (method, code) (increase({CHANGES_OF_SIZE}[$__rate_interval]))",
+                        "{{method}} {{code}}",
+                    )
+                ],
+            )
+        )
+        .with_panel(
+            graph(
+                "Requests of cluster-autoscalers not answered with OK",
+                "NOT_FOUND asks for a group that is not served, or of another cluster; UNAVAILABLE reached a bridge that does not own the cluster; "
+                "PERMISSION_DENIED has a certificate that names none; UNIMPLEMENTED is what the protocol leaves open.",
+                [promql('sum by (method, code) (rate(fleetwake_autoscaler_requests_total{code!="OK"}[$__rate_interval]))', "{{method}} {{code}}")],
+                unit="reqps",
+            )
+        )
+        .with_panel(
+            graph(
+                "Time to answer a cluster-autoscaler, p99",
+                "A change of size waits for its writes, all else is read from memory. cluster-autoscaler gives up after 5 seconds.",
+                [promql(quantile(0.99, "fleetwake_autoscaler_request_seconds", by="method"), "{{method}}")],
+                unit="s",
+                limits=((5, RED),),
             )
         )
     )

@@ -43,7 +43,7 @@ class Alert:
 
 def alerts(durations: Durations = AS_INSTALLED) -> tuple[Alert, ...]:
     """Every alert, with durations as installed or shortened."""
-    return (*_processes(durations), *_delivery(durations), *_reconciles(durations), *_latency(durations), *_clusters(durations))
+    return (*_processes(durations), *_delivery(durations), *_reconciles(durations), *_latency(durations), *_clusters(durations), *_node_groups(durations))
 
 
 def _processes(d: Durations) -> Iterator[Alert]:
@@ -237,4 +237,24 @@ def _clusters(d: Durations) -> Iterator[Alert]:
         d.hold("1h"),
         "Certificates of {{ $labels.namespace }}/{{ $labels.cluster_name }} expire in {{ $value | humanizeDuration }}",
         "When they do, its API server answers nobody. Machines that are made anew get new ones.",
+    )
+
+
+def _node_groups(d: Durations) -> Iterator[Alert]:
+    # AnotherWriter is missing here: groups that cluster-autoscaler scales by itself (clusterapi provider) stand so for good, and rightly
+    yield Alert(
+        "NodeGroupRefused",
+        "warning",
+        'sum by (reason) (fleetwake_autoscaler_node_groups{reason=~"InvalidSize|ReplicasUnset|InternalError"}) > 0',
+        d.hold("15m"),
+        "{{ $value }} node groups are not served: {{ $labels.reason }}",
+        "They ask to be scaled, and cluster-autoscaler does not see them: they keep the size they have. Their condition NodeGroupReady says what is wrong.",
+    )
+    yield Alert(
+        "NodeGroupWithoutCapacity",
+        "warning",
+        'sum(fleetwake_autoscaler_node_groups{reason="CapacityUnknown"}) > 0',
+        d.hold("15m"),
+        "{{ $value }} node groups at 0 cannot grow",
+        "Nothing tells what a host of theirs would be, so that cluster-autoscaler cannot know which Pods would fit: pending Pods stay pending.",
     )

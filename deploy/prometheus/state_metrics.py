@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from fleetwake import labels
 from schemas import crd
 from schemas.api.meta import KubeObject
 from schemas.api.registry import KINDS
@@ -99,6 +100,10 @@ GAUGES: tuple[tuple[str, Path, bool, str], ...] = (
 )
 """Name, path, whether an absent value is 0, and meaning; a kind has those whose path its schema has."""
 
+NODE_GROUPS = frozenset({"MachineDeployment", "MachineSet", "MachinePool"})
+BOUNDS: Mapping[str, str] = {"min": labels.AUTOSCALER_MIN_SIZE, "max": labels.AUTOSCALER_MAX_SIZE}
+"""Annotations of node groups; Cluster API's own configuration does not have them."""
+
 
 def configuration() -> Json:
     """The CustomResourceStateMetrics document."""
@@ -130,17 +135,17 @@ def families() -> Iterator[tuple[str, str, str]]:
 
 
 def _resource(model: type[KubeObject]) -> Json:
-    labels = {name: ["metadata", name] for name in ("name", "namespace", "uid")}
+    of_object = {name: ["metadata", name] for name in ("name", "namespace", "uid")}
     schema = _schema(model)
     if _find(schema, ("spec", "clusterName")) is not None:
-        labels["cluster_name"] = ["spec", "clusterName"]
+        of_object["cluster_name"] = ["spec", "clusterName"]
     elif model.KIND not in OF_NO_CLUSTER:
-        labels["cluster_name"] = list(CLUSTER_NAME.get(model.KIND, CLUSTER_NAME_LABEL))
+        of_object["cluster_name"] = list(CLUSTER_NAME.get(model.KIND, CLUSTER_NAME_LABEL))
     return {
         # a field that an object does not set is no error worth a line a scrape
         "errorLogV": ERROR_VERBOSITY,
         "groupVersionKind": {"group": model.GROUP, "version": model.VERSION, "kind": model.KIND},
-        "labelsFromPath": dict(sorted(labels.items())),
+        "labelsFromPath": dict(sorted(of_object.items())),
         "metricNamePrefix": f"capi_{model.KIND.lower()}",
         "metrics": list(_metrics(model, schema)),
     }
@@ -160,6 +165,10 @@ def _metrics(model: type[KubeObject], schema: Json) -> Iterator[Json]:
     for name, path, nil_is_zero, text in GAUGES:
         if _find(schema, path) is not None:
             yield _gauge(name, text.format(kind=kind), path, nil_is_zero=nil_is_zero)
+    if kind in NODE_GROUPS:
+        for bound, annotation in BOUNDS.items():
+            text = f"The {bound}imum size of the node group that the {kind} is"
+            yield _gauge(f"annotation_node_group_{bound}_size", text, ("metadata", "annotations", annotation), nil_is_zero=False)
     if _find(schema, ("status", "conditions")) is not None:
         yield from _conditions(kind)
     phase = _find(schema, ("status", "phase"))
@@ -181,8 +190,8 @@ def _conditions(kind: str) -> Iterator[Json]:
     yield changed
 
 
-def _info(name: str, text: str, path: Path | None, labels: Mapping[str, Path]) -> Json:
-    info: Json = {"labelsFromPath": {label: list(found) for label, found in sorted(labels.items())}}
+def _info(name: str, text: str, path: Path | None, shown: Mapping[str, Path]) -> Json:
+    info: Json = {"labelsFromPath": {label: list(found) for label, found in sorted(shown.items())}}
     if path is not None:
         info["path"] = list(path)
     return {"name": name, "help": text, "each": {"type": "Info", "info": info}}

@@ -146,6 +146,26 @@ def settled(
         raise typer.Exit(1)
 
 
+@app.command("node-flaps")
+def node_flaps(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters.")] = 100,
+    workers: Workers = 1,
+    flaps: Annotated[float, typer.Option(help="Nodes a second that turn NotReady, and come back two seconds later.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 120.0,
+    reconcilers: Reconcilers = 1,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """From a Node's turning NotReady to its Machine's condition: time, CPU by process, memory, writes per flap."""
+    from bench.node_flaps import Order, measure, render
+    from bench.node_flaps import as_json as plain
+
+    report = _run(measure(Order(clusters, workers, flaps, seconds, reconcilers, state)))
+    _show(plain(report), render(report), as_json)
+    if report.unseen:
+        raise typer.Exit(1)
+
+
 @app.command()
 def failover(
     repeat: Annotated[int, typer.Option(min=1, help="Kills of each sort.")] = 10,

@@ -281,11 +281,12 @@ class Tracer:
             intent = self._intents.shared(str(cluster), causes[0].change, at) if opens else self._intents.touch(str(cluster), at)
             parent = intent.root if intent else None
         current = CURRENT.get()
-        if parent is not None:
-            identity = parent.child()
-        else:
+        if parent is None:
             # lines that the run wrote before it had a span name the trace already
-            identity = SpanId(current.trace_id, SpanId.fresh().span) if isinstance(current, CurrentRun) else SpanId.fresh()
+            first = SpanId(current.trace_id, SpanId.fresh().span) if isinstance(current, CurrentRun) else SpanId.fresh()
+            if cluster is None and causes:
+                parent = self._alone(key, causes[0].change, SpanId.root(first.trace), at)
+        identity = parent.child() if parent is not None else first
         if isinstance(current, CurrentRun):
             current.take_trace(identity.trace)
         links = tuple(cause.traceparent for cause in traced[: LINKS_MAX + 1])
@@ -312,6 +313,12 @@ class Tracer:
             self.emit(Finished(f"reconcile {kind}", identity, parent_id, "internal", at, ended, attributes, links[1:], tuple(span.events), error))
 
     # ---- intents ----------------------------------------------------------------------------------------------------------------------
+    def _alone(self, key: ObjectKey, change: str, root: SpanId, at: float) -> SpanId:
+        """The root of the trace of a change to what belongs to no cluster: told by whoever runs for it, and nobody else's to continue."""
+        attributes = {"k8s.object.kind": key.kind, "k8s.object.name": key.name, "k8s.namespace.name": key.namespace, "fleetwake.change": change}
+        self.emit(Finished(f"intent {key.kind} {key.namespace}/{key.name}", root, "", "internal", at, at, attributes))
+        return root
+
     def _intent_opened(self, cluster: str, intent: Intent) -> None:
         if self._owns_roots:
             attributes = {"capi.cluster.name": cluster.rpartition("/")[2], "k8s.namespace.name": cluster.partition("/")[0], "fleetwake.change": intent.change}

@@ -1,7 +1,8 @@
 """Why an object came, why it went: from the last decision on it back to the change that began it. Pure: runs (and the API server's log) in, a story out.
 
 A decision of ours is a step of a run; its reason tells what it was decided from, and the run's object who wanted it so. What made that object want it is
-the last thing that happened to it before: a step of another of ours, which leads further back, or a change of somebody else's, which is the root.
+the last thing that happened to it before: a step of another of ours, which leads further back, or a change of somebody else's, which is the root. A root is
+too what was asked over the network: a step of the autoscaler bridge names cluster-autoscaler's request in its reason, and nothing is behind it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ OWN_DELETE_WITHIN = timedelta(seconds=60)
 REPLICAS = "spec.replicas"
 FIRST_REVISION = "no MachineSet exists yet"
 REMEDIATION = "a health check"
+OTHER_REVISION = "of another revision"
+"""How a pool's infrastructure tells of hosts that it replaces because the pool asks for others now."""
+BRIDGE, AUTOSCALER = "autoscaler_bridge", "cluster-autoscaler of "
+"""Whose runs write what a cluster-autoscaler asks for, and how the reasons of those writes begin."""
+POOL = "MachinePool"
 FINISHED = ("is gone", "is left")
 """How reasons of the steps end that let an object go."""
 
@@ -73,6 +79,11 @@ class Decision:
     def changes(self) -> Mapping[str, tuple[object, object]]:
         """What it changed, where that is known."""
         return self.step.changes if isinstance(self.step, StepResult) else {}
+
+    @property
+    def for_autoscaler(self) -> bool:
+        """Whether a cluster-autoscaler asked for it, through the bridge."""
+        return self.run.record.service == BRIDGE and self.step.reason.startswith(AUTOSCALER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,12 @@ class Story:
         last = self.chain[-1] if self.chain else None
         return last if isinstance(last, Asked) else None
 
+    @property
+    def autoscaled(self) -> Decision | None:
+        """The write of the bridge that began it, where a cluster-autoscaler did."""
+        last = self.chain[-1] if self.chain else None
+        return last if isinstance(last, Decision) and last.for_autoscaler else None
+
 
 def place_of(key: ObjectKey) -> Place:
     """The place of an object."""
@@ -135,6 +152,7 @@ class Past:
         self._steps: dict[str, list[Decision]] = {}
         self._foreign: dict[Place, list[Seen]] = {}
         self._made_by: dict[str, list[Decision]] = {}
+        self._hosts: dict[tuple[str, str], Decision] = {}
         self._asked: dict[ObjectKey, list[Asked]] = {}
         self._losses: dict[tuple[ObjectKey, GroupKind], list[tuple[datetime, ObjectKey]]] = {}
         known = sorted(runs, key=lambda run: run.started)
@@ -149,6 +167,8 @@ class Past:
                 self._steps.setdefault(step.target, []).append(decision)
                 if step.verb == "create":
                     self._made_by.setdefault(run.record.key, []).append(decision)
+                    if _of_pool_infrastructure(decision.owner):
+                        self._hosts[decision.target.namespace, decision.target.name] = decision
         if run.planned is not None:
             for text in (run.planned.cause.change, *run.planned.cause.also):
                 seen = read_change(text, run.started)
@@ -187,6 +207,21 @@ class Past:
     def _last_asked(self, key: ObjectKey, before: datetime) -> Asked | None:
         """The last change of others on an object that was noticed by then."""
         return next((one for one in reversed(self.asked(key)) if one.seen.noticed <= before), None)
+
+    def _last_wish(self, key: ObjectKey, before: datetime) -> Because | None:
+        """The same, or what a cluster-autoscaler asked of the object later."""
+        asked = self._last_asked(key, before)
+        scaled = next((one for one in reversed(self.steps(key)) if one.for_autoscaler and one.at <= before), None)
+        return scaled if scaled is not None and (asked is None or asked.seen.noticed < scaled.at) else asked
+
+    def _wishers(self, owner: ObjectKey) -> tuple[ObjectKey, ...]:
+        """The objects whose changes an object acts upon: itself, and of a pool's infrastructure the pool that has taken it for its own.
+
+        The last of them wants whatever there is: that the infrastructure was created is no wish for hosts, only what is changed of it later.
+        """
+        if not _of_pool_infrastructure(owner):
+            return (owner,)
+        return (owner, *dict.fromkeys(one.owner for one in self.steps(owner) if one.owner.kind == POOL))
 
     def opening(self, run: RunView) -> Asked | None:
         """The change that opened the intent of a run: what is left when nothing nearer is known."""
@@ -230,16 +265,28 @@ class Past:
         made = self.creation(key)
         if made is not None:
             replaced = self.predecessor(made)
-            return (made, *(self.deletion(replaced) if replaced is not None else self.back(made)))
+            return (made, *(self.deletion(replaced) if replaced is not None else self._behind_host(made)))
         added = next((one for one in self.asked(key) if one.seen.type == "ADDED"), None)
         return (added,) if added is not None else ()
 
+    def _behind_host(self, made: Decision) -> tuple[Because, ...]:
+        """What led to a creation; to that of a pool's Machine, the infrastructure's making of its host did."""
+        host = self._host_of(made)
+        return (host, *self.back(host)) if host is not None else self.back(made)
+
+    def _host_of(self, made: Decision) -> Decision | None:
+        """The creation of the host that a pool's Machine was made for: it has the same name."""
+        return self._hosts.get((made.target.namespace, made.target.name)) if made.owner.kind == POOL else None
+
     def back(self, decision: Decision, depth: int = 0) -> tuple[Because, ...]:
-        """What led to a decision, nearest first, down to a change of somebody else's where one is known."""
-        owner, before = decision.owner, decision.at
-        steps = [one for one in self.steps(owner) if one.owner != owner and one.at <= before and _moves(one)]
-        revision = self._revision(decision)
-        step, change = (steps[-1] if steps else None), self._last_asked(owner, revision.at if revision is not None else before)
+        """What led to a decision, nearest first, down to a change of somebody else's, or a request of a cluster-autoscaler's, where one is known."""
+        if decision.for_autoscaler:
+            return ()
+        wishers, revision = self._wishers(decision.owner), self._revision(decision)
+        before = revision.at if revision is not None else decision.at
+        steps = [one for key in wishers for one in self.steps(key) if (one.owner not in wishers or one.for_autoscaler) and one.at <= before and _moves(one)]
+        changes = [one for key in wishers if (one := self._last_asked(key, before)) is not None and (key == wishers[-1] or one.seen.type != "ADDED")]
+        step, change = max(steps, key=lambda one: one.at, default=None), max(changes, key=lambda one: one.seen.noticed, default=None)
         lead: tuple[Because, ...] = (revision,) if revision is not None and revision.step is not decision.step else ()
         if change is not None and (step is None or change.seen.noticed >= step.at):
             return (*lead, change)
@@ -257,7 +304,7 @@ class Past:
         if latest is None or FIRST_REVISION in latest.step.reason:
             return None
         # the newest revision also grows and shrinks for a later wish, which is no rollout
-        same_wish = self._last_asked(decision.owner, latest.at) == self._last_asked(decision.owner, decision.at)
+        same_wish = self._last_wish(decision.owner, latest.at) == self._last_wish(decision.owner, decision.at)
         return latest if latest.target != decision.target or same_wish else None
 
     # ---- what took whose place --------------------------------------------------------------------------------------------------------
@@ -266,7 +313,7 @@ class Past:
         made = self.creation(key)
         if made is not None:
             return made.owner
-        named = [owner for kind in ("MachineSet", "KubeadmControlPlane") for owner in self.keys(kind) if key.name.startswith(f"{owner.name}-")]
+        named = [owner for kind in ("MachineSet", "KubeadmControlPlane", POOL) for owner in self.keys(kind) if key.name.startswith(f"{owner.name}-")]
         return max(named, key=lambda owner: len(owner.name), default=None)
 
     def _lost(self, owner: ObjectKey, like: ObjectKey) -> list[tuple[datetime, ObjectKey]]:
@@ -304,6 +351,9 @@ class Past:
             return self._of_revision(key, revision)
         if owner is None:
             return None
+        first = gone[0]
+        if owner.kind == POOL and isinstance(first, Decision) and OTHER_REVISION in first.step.reason:
+            return self._of_pool(key, owner, first, gone[-1])
         return next((one.target for one in self.made_by(owner, key.kind) if self.predecessor(one) == key), None)
 
     def _of_revision(self, key: ObjectKey, revision: Decision) -> ObjectKey | None:
@@ -318,10 +368,24 @@ class Past:
         number = next((place for place, (_, name) in enumerate(went) if name == key.name), len(came))
         return came[number] if number < len(came) else None
 
+    def _of_pool(self, key: ObjectKey, pool: ObjectKey, gone: Decision, wish: Because) -> ObjectKey | None:
+        """The same of a pool, whose infrastructure made new hosts for the same wish."""
+        deletes = (one for steps in self._steps.values() for one in steps if one.step.verb == "delete" and one.owner == gone.owner)
+        went = sorted((one.at, one.target.name) for one in deletes if OTHER_REVISION in one.step.reason and self.back(one)[-1:] == (wish,))
+        hosts = ((one, self._host_of(one)) for one in self.made_by(pool, key.kind))
+        came = [one.target for one, host in hosts if host is not None and OTHER_REVISION in host.step.reason and self.back(host)[-1:] == (wish,)]
+        number = next((place for place, (_, name) in enumerate(went) if name == key.name), len(came))
+        return came[number] if number < len(came) else None
+
 
 def _moves(decision: Decision) -> bool:
     """Whether a write on an object changes how many there shall be, or that it shall be at all."""
     return decision.step.verb in ("create", "delete") or not isinstance(decision.step, StepResult) or REPLICAS in decision.changes or "" in decision.changes
+
+
+def _of_pool_infrastructure(key: ObjectKey) -> bool:
+    """Whether an object is the infrastructure of a MachinePool: those kinds are named so."""
+    return key.kind.endswith(POOL) and key.kind != POOL
 
 
 def read_change(text: str, noticed: datetime) -> Seen | None:
@@ -360,7 +424,11 @@ def _verdict(key: ObjectKey, chain: tuple[Because, ...], *, gone: bool) -> Verdi
     deleted = root is not None and root.seen.type == "DELETING"
     if any(one.step.verb == "create" and one.target.kind == "MachineSet" and FIRST_REVISION not in one.step.reason for one in decisions):
         return Verdict.ROLLOUT
+    if any(OTHER_REVISION in one.step.reason for one in decisions):
+        return Verdict.ROLLOUT
     if not gone:
+        if isinstance(chain[-1], Decision) and chain[-1].for_autoscaler:
+            return Verdict.SCALE_UP
         return Verdict.CREATED if root is None or root.seen.type == "ADDED" else Verdict.DELETED_BY_HAND if deleted else Verdict.SCALE_UP
     if any(one.step.reason.startswith(REMEDIATION) for one in decisions):
         return Verdict.REMEDIATION

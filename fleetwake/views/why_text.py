@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetwake.views.api_audit import COLLECTOR
-from fleetwake.views.why import REPLICAS, Asked, Because, Decision, Story, Verdict
+from fleetwake.views.why import OTHER_REVISION, REPLICAS, Asked, Because, Decision, Story, Verdict
 from schemas.keys import ObjectKey
 
 VERSION_REASON = re.compile(r"Version (?P<before>\S*), (?P<after>\S+) required")
 REPLICAS_REASON = re.compile(r"^\d+ to \d+ replicas: ")
+HOSTS_REASON = re.compile(r"(?P<before>\d+) hosts exist, (?P<after>\d+) are wanted")
 CHANGED = {"ADDED": "created", "MODIFIED": "changed", "DELETING": "deleted", "DELETED": "deleted"}
 
 
@@ -42,7 +43,10 @@ def headline(story: Story) -> str:
 
 
 def _because(story: Story) -> str:
-    root = story.root
+    root, autoscaled = story.root, story.autoscaled
+    if autoscaled is not None:
+        way = "down" if story.gone else "up"
+        return f"cluster-autoscaler scaled node group {name_of(autoscaled.target)} {way}{_scaling(story)} ({autoscaled.step.reason})"
     if root is None:
         return "of a decision whose cause no record tells" if story.verdict is not Verdict.REMEDIATION else "a health check found it unhealthy"
     who, what = who_asked(root), f"{root.seen.kind} {root.seen.name}"
@@ -68,6 +72,8 @@ def _difference(story: Story) -> str:
     for one in story.chain:
         if isinstance(one, Decision) and one.step.verb == "create" and one.target.kind == "MachineSet":
             return _plainly(one.step.reason.rpartition("; ")[0] or one.step.reason)
+        if isinstance(one, Decision) and OTHER_REVISION in one.step.reason:
+            return _plainly(one.step.reason.partition(f"{OTHER_REVISION}: ")[2])
     return "its template changed"
 
 
@@ -76,7 +82,8 @@ def _scaling(story: Story) -> str:
         if isinstance(one, Decision) and REPLICAS in one.changes:
             before, after = one.changes[REPLICAS]
             return f" from {before} to {after} replicas"
-    return ""
+    counts = next((found for one in story.chain if isinstance(one, Decision) and (found := HOSTS_REASON.match(one.step.reason))), None)
+    return f" from {counts['before']} to {counts['after']} replicas" if counts is not None else ""
 
 
 def who_asked(asked: Asked) -> str:
@@ -122,6 +129,9 @@ def _beside(story: Story) -> Iterator[tuple[datetime, str]]:
 def unsaid(story: Story) -> Iterator[str]:
     """What the records do not say, and who would know."""
     root = story.root
+    if story.autoscaled is not None:
+        yield "What cluster-autoscaler decided it from is in its own log: it sends the bridge no reason."
+        return
     if root is None:
         yield (
             "What began this is not in the records that are kept (results are kept 30 days; a trail's database, --database, for as long as it is there), "

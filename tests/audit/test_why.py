@@ -245,3 +245,111 @@ def test_the_user_is_found_in_the_audit_log(tmp_path: Path, events: list[dict[st
 def test_an_object_that_a_user_made_is_told_as_theirs() -> None:
     found = story(small(), CLUSTER)
     assert "somebody with kubectl created Cluster demo" in told(found)[0]
+
+
+# ---- node groups and pools ------------------------------------------------------------------------------------------------------------------
+
+SET = ObjectKey(GROUP, "MachineSet", "default", "workers-1")
+POOL, HOSTS = ObjectKey(GROUP, "MachinePool", "default", "pool"), ObjectKey("infrastructure.cluster.x-k8s.io", "DevMachinePool", "default", "hosts")
+REMOVED = ObjectKey(GROUP, "Machine", "default", "workers-fghij")
+ASKER = "cluster-autoscaler of default/demo"
+
+
+def replicas(key: ObjectKey, before: int, after: int, reason: str) -> Any:
+    """A step that changes a size."""
+    return step(0, "patch", key, reason, changes={"spec.replicas": (before, after)})
+
+
+def autoscaled(at_ms: float, before: int, after: int, what: str) -> list[Any]:
+    """The bridge's run for the MachineDeployment, and the MachineDeployment's for its MachineSet."""
+    asked = replicas(DEPLOYMENT, before, after, f"{ASKER} {what}: {before} to {after}, of 0 to 5")
+    handed_on = replicas(SET, before, after, f"{before} to {after} replicas: as many as the MachineDeployment wants")
+    return [
+        *run(f"ask-{at_ms}", DEPLOYMENT, (at_ms, at_ms + 10), asked, service="autoscaler_bridge"),
+        *run(f"hand-{at_ms}", DEPLOYMENT, (at_ms + 20, at_ms + 30), handed_on),
+    ]
+
+
+def pool_machine(name: str) -> ObjectKey:
+    """A Machine of the pool."""
+    return ObjectKey(GROUP, "Machine", "default", name)
+
+
+def born(at_ms: float, name: str, why: str) -> list[Any]:
+    """A host of the pool and its Machine."""
+    host = ObjectKey(HOSTS.group, "DevMachine", "default", name)
+    return [
+        *run(f"host-{name}", HOSTS, (at_ms, at_ms + 5), step(0, "create", host, why), service="dev_infrastructure"),
+        *run(f"machine-{name}", POOL, (at_ms + 10, at_ms + 15), step(0, "create", pool_machine(name), "1 hosts have no Machine")),
+    ]
+
+
+def a_pool(*more: Any) -> Past:
+    """A pool with two hosts, made by a user, and what happened then."""
+    taken = run("own", POOL, (100, 110), step(0, "patch", HOSTS, "the pool owns its infrastructure"), cause="ADDED MachinePool default/pool @10 by kubectl")
+    added = run(
+        "add", HOSTS, (105, 115), step(0, "patch", HOSTS, "finalizer"), service="dev_infrastructure", cause="ADDED DevMachinePool default/hosts @11 by helm"
+    )
+    return Past(join([*taken, *added, *born(200, "a", "2 hosts are missing"), *born(220, "b", "1 hosts are missing"), *more]))
+
+
+def test_what_a_cluster_autoscaler_removed_names_the_group_and_its_request() -> None:
+    gone = run("r1", SET, (900_050, 900_060), step(0, "delete", REMOVED, "3 Machines exist, 2 are wanted"))
+    found = story(small(*autoscaled(900_000, 3, 2, "removes workers-fghij"), *gone), REMOVED)
+    assert (found.verdict, found.root) == (Verdict.SCALE_DOWN, None)
+    assert told(found)[0].endswith(
+        f"because cluster-autoscaler scaled node group MachineDeployment workers down from 3 to 2 replicas ({ASKER} removes workers-fghij: 3 to 2, of 0 to 5)."
+    )
+    assert told(found)[-1].startswith("What cluster-autoscaler decided it from is in its own log")
+
+
+def test_a_user_who_scales_after_a_cluster_autoscaler_is_the_one_named() -> None:
+    later = "MODIFIED MachineDeployment default/workers @900 by kubectl"
+    scaled = run("r0", DEPLOYMENT, (950_000, 950_010), replicas(SET, 2, 1, "2 to 1 replicas: fewer are wanted"), cause=later)
+    gone = run("r1", SET, (950_050, 950_060), step(0, "delete", REMOVED, "2 Machines exist, 1 is wanted"))
+    found = story(small(*autoscaled(900_000, 3, 2, "removes workers-x"), *scaled, *gone), REMOVED)
+    assert found.root is not None and found.root.seen.version == "900"
+
+
+def test_an_autoscaler_that_scales_what_a_rollout_has_brought_is_no_rollout() -> None:
+    old = ObjectKey(GROUP, "MachineSet", "default", "workers-0")
+    first = run("m0", DEPLOYMENT, (700_000, 700_010), step(0, "create", old, "no MachineSet exists yet"))
+    change = "MODIFIED MachineDeployment default/workers @800 by kubectl-patch"
+    rolled = run("m1", DEPLOYMENT, (800_000, 800_010), step(0, "create", SET, "Version v1.34.0, v1.34.5 required; a new MachineSet"), cause=change)
+    gone = run("r1", SET, (900_050, 900_060), step(0, "delete", REMOVED, "3 Machines exist, 2 are wanted"))
+    found = story(small(*first, *rolled, *autoscaled(900_000, 3, 2, "removes workers-fghij"), *gone), REMOVED)
+    assert found.verdict is Verdict.SCALE_DOWN and found.autoscaled is not None
+
+
+def test_a_pools_machines_are_there_for_the_sake_of_the_pool() -> None:
+    found = story(a_pool(), pool_machine("a"))
+    assert told(found)[0] == "Machine a is there because somebody with kubectl created MachinePool pool."
+    assert any("made DevMachine a for DevMachinePool hosts: 2 hosts are missing" in line for line in told(found))
+
+
+def test_a_pool_that_shrank_is_told_with_its_numbers() -> None:
+    cause = "MODIFIED MachinePool default/pool @50 by kubectl"
+    gone = run("r1", HOSTS, (500, 510), step(0, "delete", pool_machine("a"), "2 hosts exist, 1 are wanted"), service="dev_infrastructure", cause=cause)
+    found = story(a_pool(*gone), pool_machine("a"))
+    assert found.verdict is Verdict.SCALE_DOWN
+    assert "somebody with kubectl scaled MachinePool pool down from 2 to 1 replicas" in told(found)[0]
+
+
+@pytest.mark.parametrize("changed", ["MachinePool default/pool", "DevMachinePool default/hosts"])
+def test_each_machine_of_a_pools_rollout_has_a_successor_of_its_own(changed: str) -> None:
+    cause = f"MODIFIED {changed} @50 by kubectl-patch"
+    words = "of another revision: Version v1.34.0, v1.34.1 required"
+    woken = run("wake", POOL, (400, 401), step(0, "apply", HOSTS, "x", outcome="skipped"), cause=cause)
+    made = [*born(500, "c", f"2 hosts are missing, 2 are {words}"), *born(520, "d", f"1 hosts are missing, 2 are {words}")]
+    left = [
+        one
+        for number, name in enumerate("ba")
+        for one in run(
+            f"r{name}", HOSTS, (600 + number, 605 + number), step(0, "delete", pool_machine(name), f"its host is {words}"), service="dev_infrastructure"
+        )
+    ]
+    past = a_pool(*woken, *made, *left)
+    stories = {name: story(past, pool_machine(name)) for name in "abcd"}
+    assert {name: one.verdict for name, one in stories.items()} == dict.fromkeys("abcd", Verdict.ROLLOUT)
+    assert (stories["b"].replaced_by, stories["a"].replaced_by) == (pool_machine("c"), pool_machine("d"))
+    assert f"changed the template of {changed.partition(' ')[0]} {changed.rpartition('/')[2]} (version v1.34.0 → v1.34.1)" in told(stories["a"])[0]

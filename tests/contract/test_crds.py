@@ -31,11 +31,11 @@ PROVIDERS = {
 }
 
 OURS = {
-    "KubeadmConfig": ("spec", "fleetwake"),
-    "KubeadmControlPlane": ("spec", "kubeadmConfigSpec", "fleetwake"),
-    "KubeadmControlPlaneTemplate": ("spec", "template", "spec", "kubeadmConfigSpec", "fleetwake"),
-    "DevMachinePool": ("spec", "backend", "inMemory"),
-    "DevMachinePoolTemplate": ("spec", "template", "spec", "backend", "inMemory"),
+    "KubeadmConfig": (("spec", "fleetwake"),),
+    "KubeadmControlPlane": (("spec", "kubeadmConfigSpec", "fleetwake"),),
+    "KubeadmControlPlaneTemplate": (("spec", "template", "spec", "kubeadmConfigSpec", "fleetwake"),),
+    "DevMachinePool": (("spec", "backend", "inMemory"), ("status", "capacity"), ("status", "nodeInfo")),
+    "DevMachinePoolTemplate": (("spec", "template", "spec", "backend", "inMemory"),),
 }
 """The fields that Cluster API does not have: the only difference to its schemas."""
 
@@ -55,12 +55,11 @@ def schema_of(model: type[KubeObject], *, additions: bool = True) -> dict[str, A
 
 
 def without_ours(definition: dict[str, Any]) -> dict[str, Any]:
-    """The definition without the field of ours; it is nowhere but where it is expected, and may be left out."""
+    """The definition without the fields of ours; they are nowhere but where they are expected, and may be left out."""
     definition = copy.deepcopy(definition)
     kind = definition["spec"]["names"]["kind"]
-    if kind in OURS:
+    for *path, ours in OURS.get(kind, ()):
         place = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-        *path, ours = OURS[kind]
         for name in path:
             place = place["properties"][name]
         assert ours not in place.get("required", ())

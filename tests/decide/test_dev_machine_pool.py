@@ -40,6 +40,8 @@ def test_a_host_is_what_the_pool_asked_for_when_it_was_made() -> None:
     assert [one["kind"] for one in dev["metadata"]["ownerReferences"]] == ["DevMachinePool", "Machine"]
     status = world.one("DevMachinePool", "hosts")["status"]
     assert (status["ready"], status["replicas"], status["infrastructureMachineKind"]) == (True, 1, "DevMachine")
+    assert status["capacity"] == {"cpu": "8", "memory": "32Gi", "pods": "110", "ephemeral-storage": "100Gi"}
+    assert status["nodeInfo"] == {"architecture": "amd64", "operatingSystem": "linux"}
     (instance,) = status["instances"]
     assert (instance["instanceName"], instance["version"], instance["ready"]) == (dev["metadata"]["name"], "v1.34.0", True)
 

@@ -253,6 +253,13 @@ def test_a_label_lost_by_the_template_is_left_to_the_server_to_take_away() -> No
     assert not [step for step in plan_writes(world.run_set(SET)) if step.key.kind != "MachineSet"]
 
 
+def test_scaling_asks_nobody_who_wrote_the_token_s_id_on_a_bootstrap_configuration() -> None:
+    world = settled(workers(alone(1)))
+    world.of("KubeadmConfig")[0]["metadata"]["annotations"]["fleetwake.io/bootstrap-token-id"] = "abcdef"
+    world.change(MachineSet, SET, replicas=2)
+    assert not [step for step in plan_writes(world.run_set(SET)) if isinstance(step, SyncMetadata)]
+
+
 def test_a_failure_while_following_keeps_the_knowledge_that_the_template_changed() -> None:
     world = settled(workers(alone(2)))
     body = own_template()

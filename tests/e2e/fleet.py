@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fleetwake.rig import Rig
+from fleetwake.rig.services import fleetwake_command
 from tests.e2e import manifests
 from tests.e2e.api import PATHS, Api
 from tests.e2e.invariants import violations
 from tests.e2e.recorder import Object, Recorder, World, cluster_of, condition, controller, told
 
 KUBECTL_LIMIT_S = 120
+ASK_LIMIT_S = 60
 CONVERGE_LIMIT_S = 120.0
 SILENT_S = 5.0
 SILENT_LIMIT_S = 60.0
@@ -96,6 +98,13 @@ class Fleet:
         wanted = tuple(services)
         with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
             list(pool.map(one, wanted))
+
+    def ask(self, namespace: str, *arguments: str) -> str:
+        """What ``fleetwake audit`` answers, run as a user runs it; a failure fails the test."""
+        command = [fleetwake_command(), "audit", *arguments, "-n", namespace, "--state", str(self.rig.state_dir)]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK_LIMIT_S, check=False)
+        assert asked.returncode == 0, asked.stderr
+        return asked.stdout
 
     # -- waiting --------------------------------------------------------------------------------------------------------------------
 

@@ -146,6 +146,56 @@ class History:
         self.violations.append(f"at version {seen.version} ({seen.name.kind} {seen.name.name}): {what}")
 
 
+class HistoryOfFailures(History):
+    """The same while Nodes fail: what is available is not ours alone to say, so what is held to the budget is what we take away.
+
+    A Machine that was available for a while may only be deleted when so many others are that the budget is kept; a Node may have failed, or come back,
+    while the delete was on its way.
+    """
+
+    def __init__(self, unseen: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__(unseen)
+        self.taken = 0
+        """Machines that were deleted while they were available."""
+        self._since: dict[Name, float] = {}
+        self._until: dict[Name, float] = {}
+
+    def take(self, seen: Seen) -> None:
+        """Take the next event."""
+        before = self._objects.get(seen.name)
+        super().take(seen)
+        if seen.name.kind != "Machine":
+            return
+        if not seen.deleted and before is not None and _deleting(seen.object) and not _deleting(before):
+            self._deleted(seen)
+        if condition(seen.object, "Available") == "True" and not seen.deleted:
+            self._since.setdefault(seen.name, seen.at)
+        elif self._since.pop(seen.name, None) is not None:
+            self._until[seen.name] = seen.at
+
+    def _available(self, seen: Seen) -> None:
+        """Nothing holds at every instant here."""
+
+    def _deleted(self, seen: Seen) -> None:
+        kind, name = controller(seen.object)
+        deployment = self._deployment_of(Name(kind, seen.name.namespace, name))
+        value = self._objects.get(deployment) if deployment is not None else None
+        if deployment is None or value is None or _deleting(value):
+            return
+        if seen.at - self._since.get(seen.name, seen.at) <= IN_FLIGHT_S:
+            return
+        self.taken += 1
+        others = [self._name(machine, seen.name.namespace) for machine in self._living(self._sets_of(deployment))]
+        available = sum(name in self._since or seen.at - self._until.get(name, -IN_FLIGHT_S) <= IN_FLIGHT_S for name in others)
+        least = self._asked[deployment].now - _budget(value, "maxUnavailable", UNAVAILABLE_DEFAULT)
+        if available < least:
+            self._note(seen, f"{deployment.name} takes it while {available} others are available, at least {least} are due")
+
+    @staticmethod
+    def _name(machine: Object, namespace: str) -> Name:
+        return Name("Machine", namespace, str(machine["metadata"]["name"]))
+
+
 def violations(events: Iterable[Seen], unseen: Sequence[tuple[int, int]] = ()) -> list[str]:
     """What broke a rule in the history of one namespace, outside the intervals of versions that were not fully seen."""
     history = History(unseen)

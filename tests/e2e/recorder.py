@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from urllib3.exceptions import HTTPError
@@ -176,6 +177,12 @@ def condition(value: Object | None, kind: str) -> str:
 def told(value: Object | None, kind: str) -> str:
     """Reason and message of a condition."""
     return next((f"{found['reason']}: {found.get('message', '')}" for found in _conditions(value) if found["type"] == kind), "")
+
+
+def since(value: Object | None, kind: str) -> datetime:
+    """Since when a condition has its status; the oldest of times when it is not there."""
+    found = (one["lastTransitionTime"] for one in _conditions(value) if one["type"] == kind)
+    return datetime.fromisoformat(next(found, "0001-01-01T00:00:00Z"))
 
 
 def _conditions(value: Object | None) -> Iterator[Object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from fleetwake.kube.authority import Authority, Lifetimes, first, read
 from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, sign_certificate
-from fleetwake.rig.services import fleetwake_command
 from schemas.keys import ClusterKey
 from services.autoscaler_bridge.identities import issue
 from tests.e2e import manifests
@@ -32,6 +30,11 @@ LEAST, MOST = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size", "cl
 DELETE_MACHINE = "cluster.x-k8s.io/delete-machine"
 BOUNDS = {LEAST: "0", MOST: "5"}
 CAPACITY = "capacity.cluster-autoscaler.kubernetes.io/"
+KINDS = {"MachineDeployment": f"{NAME}-workers", "MachineSet": f"{NAME}-set", "MachinePool": f"{NAME}-pool"}
+"""The groups, by kind."""
+MEMBERS = {"MachineDeployment": "deployment-name", "MachineSet": "set-name"}
+"""The label that the scale subresource selects members by; that of a MachinePool selects none."""
+of_each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def _set_of(name: str, namespace: str) -> manifests.Document:
@@ -46,9 +49,10 @@ class Elastic:
 
     def __init__(self, fleet: Fleet, folder: Path) -> None:
         self.fleet, self.namespace, self.folder = fleet, fleet.namespace("autoscaler"), folder
-        documents = [*manifests.cluster(NAME, self.namespace, workers=0), _set_of(NAME, self.namespace), *manifests.cluster(OTHER, self.namespace, workers=0)]
+        documents = [*manifests.cluster(NAME, self.namespace, workers=0), _set_of(NAME, self.namespace), *manifests.pool(NAME, self.namespace, replicas=0)]
+        documents += manifests.cluster(OTHER, self.namespace, workers=0)
         for document in documents:
-            if document["kind"] in ("MachineDeployment", "MachineSet") and document["metadata"]["name"].startswith(NAME):
+            if KINDS.get(document["kind"]) == document["metadata"]["name"]:
                 document["metadata"]["annotations"] = dict(BOUNDS)
         fleet.apply(*documents)
         fleet.settle(self.namespace, NAME, OTHER)
@@ -56,8 +60,7 @@ class Elastic:
 
     def group(self, kind: str) -> tuple[str, str]:
         """Name and id of the group of a kind."""
-        name = f"{NAME}-workers" if kind == "MachineDeployment" else f"{NAME}-set"
-        return name, f"{kind}/{self.namespace}/{name}"
+        return KINDS[kind], f"{kind}/{self.namespace}/{KINDS[kind]}"
 
     def object(self, kind: str) -> Object:
         """The group as last seen."""
@@ -110,11 +113,7 @@ class Elastic:
 
     def audit(self, kind: str) -> str:
         """What `fleetwake audit` says of the group."""
-        subject = f"{kind}/{self.group(kind)[0]}"
-        command = [fleetwake_command(), "audit", subject, "-n", self.namespace, "--state", str(self.fleet.rig.state_dir)]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert asked.returncode == 0, asked.stderr
-        return asked.stdout
+        return self.fleet.ask(self.namespace, f"{kind}/{self.group(kind)[0]}")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +126,7 @@ def elastic(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         fleet.recorder.wait(lambda world, name=name: left_of(world, found.namespace, name), 60.0, f"{name} gone")
 
 
-@pytest.mark.parametrize("kind", ["MachineDeployment", "MachineSet"])
+@of_each_kind
 def test_a_group_grows_from_nothing_and_the_named_hosts_go(elastic: Elastic, kind: str) -> None:
     _, group = elastic.group(kind)
     elastic.await_standing(kind, "Served")
@@ -172,14 +171,14 @@ def _nodes(elastic: Elastic) -> str:
     return elastic.fleet.kubectl("get", "nodes", "-o", "jsonpath={.items}", kubeconfig=kubeconfig)
 
 
-@pytest.mark.parametrize("kind", ["MachineDeployment", "MachineSet"])
+@of_each_kind
 def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers_are_refused(elastic: Elastic, kind: str) -> None:
     """The calls of cluster-autoscaler's clusterapi provider: the scale subresource, and the mark on the Machine that is to go."""
     name, group = elastic.group(kind)
     fleet, resource = elastic.fleet, f"{kind.lower()}/{name}"
     scale = fleet.api.get(f"/apis/cluster.x-k8s.io/v1beta2/namespaces/{elastic.namespace}/{kind.lower()}s/{name}/scale")
-    label = {"MachineDeployment": "deployment-name", "MachineSet": "set-name"}[kind]
-    assert f"cluster.x-k8s.io/{label}={name}" in scale["status"]["selector"] and scale["spec"].get("replicas", 0) == 0
+    selector = scale["status"].get("selector", "")
+    assert (f"cluster.x-k8s.io/{MEMBERS[kind]}={name}" in selector if kind in MEMBERS else not selector) and scale["spec"].get("replicas", 0) == 0
 
     def scaled(replicas: int) -> None:
         patch = json.dumps({"spec": {"replicas": replicas}})
@@ -213,15 +212,50 @@ def test_the_objects_serve_an_autoscaler_that_scales_them_itself_and_two_writers
     elastic.await_workers(set())
 
 
-def test_what_has_not_become_a_node_is_given_up(elastic: Elastic) -> None:
-    """Hosts that never come up: a template of the same cluster whose machines wait for an hour."""
-    name, group = elastic.group("MachineSet")
+def test_what_a_host_of_a_pool_would_be_is_told_by_its_infrastructure_and_overridden_by_its_user(elastic: Elastic) -> None:
+    _, group = elastic.group("MachinePool")
+    fleet, resource, cpu = elastic.fleet, f"machinepool/{KINDS['MachinePool']}", CAPACITY + "cpu"
+    elastic.await_standing("MachinePool", "Served")
+
+    def annotated(value: str) -> None:
+        annotations = elastic.object("MachinePool")["metadata"]["annotations"]
+        assert annotations[CAPACITY + "labels"] == "kubernetes.io/arch=amd64,kubernetes.io/os=linux"
+        lacking = f"{value} cores, of {annotations.get(cpu)}"
+        fleet.recorder.wait(lambda world: [] if elastic.object("MachinePool")["metadata"]["annotations"].get(cpu) == value else [lacking], LIMIT_S, lacking)
+        elastic.autoscaler.until(lambda: template()["cpu"] == value)
+
+    def template() -> dict[str, str]:
+        node = fleet.api.decode("/api/v1/nodes", "v1", "Node", elastic.autoscaler.template(group))
+        return dict(node["status"]["capacity"])
+
+    annotated("8")
+    fleet.kubectl("-n", elastic.namespace, "annotate", "--overwrite", resource, f"{cpu}=4")
+    annotated("4")
+    assert template()["memory"] == "32Gi", "the rest is still the infrastructure's"
+    fleet.kubectl("-n", elastic.namespace, "annotate", resource, f"{cpu}-")
+    annotated("8")
+
+
+def _never_to_come_up(elastic: Elastic, kind: str) -> None:
+    """Let hosts of the group that are made from now on take an hour."""
+    name, _ = elastic.group(kind)
     stuck = manifests.stuck_hosts(f"{NAME}-stuck", elastic.namespace)
+    if kind == "MachinePool":
+        startup = stuck["spec"]["template"]["spec"]["backend"]["inMemory"]["vm"]
+        elastic.fleet.patch(elastic.namespace, f"devmachinepool/{name}", {"spec": {"backend": {"inMemory": {"vm": startup}}}})
+        return
     elastic.fleet.apply(stuck)
-    reference = {"spec": {"template": {"spec": {"infrastructureRef": {"name": f"{NAME}-stuck"}}}}}
-    elastic.fleet.patch(elastic.namespace, f"machineset/{name}", reference)
+    reference = {"spec": {"template": {"spec": {"infrastructureRef": {"name": stuck["metadata"]["name"]}}}}}
+    elastic.fleet.patch(elastic.namespace, f"{kind.lower()}/{name}", reference)
+
+
+@pytest.mark.parametrize("kind", ["MachineSet", "MachinePool"])
+def test_what_has_not_become_a_node_is_given_up(elastic: Elastic, kind: str) -> None:
+    """Hosts that never come up: machines of theirs wait for an hour."""
+    name, group = elastic.group(kind)
+    _never_to_come_up(elastic, kind)
     autoscaler = elastic.autoscaler
-    elastic.await_standing("MachineSet", "Served")
+    elastic.await_standing(kind, "Served")
     autoscaler.increase(group, 2)
     autoscaler.until(lambda: len(autoscaler.nodes(group)) == 2)
     assert set(autoscaler.nodes(group).values()) == {"instanceCreating"}

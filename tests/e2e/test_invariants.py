@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.invariants import violations
+from tests.e2e.invariants import HistoryOfFailures, violations
 from tests.e2e.recorder import Name, Seen
 from tests.status_rules import TYPES, required
 
@@ -96,3 +96,34 @@ def test_a_broken_rule_is_found(story: Story, words: str) -> None:
 )
 def test_a_kept_rule_is_not_complained_of(story: Story) -> None:
     assert violations(story.events) == []
+
+
+def _two_of_two() -> Story:
+    """Two of two are available, and a successor was made."""
+    story = _workers(2)
+    for name in ("a", "b"):
+        story.tell("Machine", name, SET).tell("Machine", name, SET, available=True)
+    return story.tell(*OTHER_SET, DEPLOYMENT, replicas=1).tell("Machine", "new", OTHER_SET)
+
+
+@pytest.mark.parametrize(
+    ("story", "taken", "broken"),
+    [
+        pytest.param(_two_of_two().tell("Machine", "a", SET), 0, False, id="a Node fails"),
+        pytest.param(_two_of_two().tell("Machine", "a", SET).tell("Machine", "a", SET, deleting=True), 0, False, id="the failed one is replaced"),
+        pytest.param(_two_of_two().tell("Machine", "a", SET).tell("Machine", "b", SET, available=True, deleting=True), 1, True, id="the healthy one is taken"),
+        pytest.param(
+            _two_of_two().tell("Machine", "new", OTHER_SET, available=True).tell("Machine", "a", SET, available=True, deleting=True),
+            1,
+            False,
+            id="one is taken when its successor is there",
+        ),
+    ],
+)
+def test_while_nodes_fail_what_is_taken_is_held_to_the_budget(story: Story, taken: int, broken: bool) -> None:
+    history = HistoryOfFailures()
+    for seen in story.events:
+        history.take(seen)
+    assert history.taken == taken
+    assert bool(history.violations) == broken
+    assert all("takes it while 0 others are available, at least 2 are due" in one for one in history.violations)

@@ -20,7 +20,7 @@ from fleetwake.kube.pki import CertificateSpec, KeyPair, generate_key, self_sign
 from fleetwake.rig.ports import free_ports
 from tests.e2e import manifests
 from tests.e2e.fleet import Fleet
-from tests.e2e.recorder import Object, World, condition, controller, told
+from tests.e2e.recorder import Object, World, condition, controller, since, told
 from tests.e2e.workload import Workload
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
@@ -31,6 +31,7 @@ LIMIT_S = 30.0
 STRATEGY = "fleetwake.io/upgrade-strategy"
 CANARY = Path(__file__).parents[2] / "examples" / "canary" / "canary.py"
 HOLD_S = 6
+MIN_READY_S = 1
 TEMPLATE_LABEL, TEMPLATE_NOTE = "node.cluster.x-k8s.io/tier", "node.cluster.x-k8s.io/note"
 TAINT = {"key": "example.com/dedicated", "value": "x", "effect": "NoSchedule"}
 
@@ -122,10 +123,13 @@ def rolled(clusters: dict[str, Workers]) -> Workers:
 
 def test_what_a_machine_can_follow_replaces_none(rolled: Workers) -> None:
     before, sets = rolled.uids(), [one["metadata"]["uid"] for one in rolled.sets()]
+    # who asks for a second of readiness makes unavailable what has been ready for less
+    youngest = max(since(one, "Ready") for one in rolled.machines())
+    time.sleep(max(0.0, (youngest + timedelta(seconds=MIN_READY_S + 1) - datetime.now(UTC)).total_seconds()))
     follow = {
         "taints": [{**TAINT, "propagation": "Always"}],
         "readinessGates": [{"conditionType": "NodeReady"}],
-        "minReadySeconds": 1,
+        "minReadySeconds": MIN_READY_S,
         "deletion": {"nodeDrainTimeoutSeconds": 40, "nodeVolumeDetachTimeoutSeconds": 50, "nodeDeletionTimeoutSeconds": 60},
     }
     rolled.template({"labels": {TEMPLATE_LABEL: "gold"}, "annotations": {TEMPLATE_NOTE: "kept"}}, **follow)

@@ -8,11 +8,9 @@ import pytest
 
 from fleetwake.rig.services import fleetwake_command
 from tests.audit.deeds import Deed, Deeds
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import ASK_LIMIT_S, Fleet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
-
-ASK_LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +21,12 @@ def done(fleet: Fleet) -> tuple[str, dict[str, Deed]]:
     return namespace, {deed.name: deed for deed in (deeds.create(), deeds.rollout(), deeds.scale_down(), deeds.delete_machine())}
 
 
-def ask(fleet: Fleet, namespace: str, *arguments: str) -> str:
-    """``fleetwake audit``, as a user runs it."""
-    command = [fleetwake_command(), "audit", *arguments, "-n", namespace, "--state", str(fleet.rig.state_dir)]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK_LIMIT_S, check=False)
-    assert asked.returncode == 0, asked.stderr
-    return asked.stdout
-
-
 def test_a_rollout_is_explained(fleet: Fleet, done: tuple[str, dict[str, Deed]]) -> None:
     namespace, deeds = done
     rollout = deeds["rollout"]
     successors = set()
     for name in rollout.went:
-        answer, *rest = ask(fleet, namespace, "why", f"machine/{name}").splitlines()
+        answer, *rest = fleet.ask(namespace, "why", f"machine/{name}").splitlines()
         assert answer.startswith(f"Machine {name} was replaced by "), answer
         assert "bob (kubectl/" in answer
         assert "field manager kubectl-patch" in answer
@@ -49,7 +39,7 @@ def test_a_rollout_is_explained(fleet: Fleet, done: tuple[str, dict[str, Deed]])
 def test_a_scale_down_is_explained(fleet: Fleet, done: tuple[str, dict[str, Deed]]) -> None:
     namespace, deeds = done
     (name,) = deeds["scale down"].went
-    answer = ask(fleet, namespace, "why", f"machine/{name}").splitlines()[0]
+    answer = fleet.ask(namespace, "why", f"machine/{name}").splitlines()[0]
     assert answer.startswith(f"Machine {name} was deleted and nothing took its place, because carol (kubectl/"), answer
     assert "scaled MachineDeployment shop-workers down from 3 to 2 replicas" in answer
 
@@ -57,10 +47,10 @@ def test_a_scale_down_is_explained(fleet: Fleet, done: tuple[str, dict[str, Deed
 def test_a_delete_by_hand_is_explained(fleet: Fleet, done: tuple[str, dict[str, Deed]]) -> None:
     namespace, deeds = done
     (went,), (came,) = deeds["delete machine"].went, deeds["delete machine"].came
-    answer = ask(fleet, namespace, "why", f"machine/{went}").splitlines()[0]
+    answer = fleet.ask(namespace, "why", f"machine/{went}").splitlines()[0]
     assert answer.startswith(f"Machine {went} was replaced by {came} because dave (kubectl/"), answer
     assert answer.endswith(") deleted it.")
-    there = ask(fleet, namespace, "why", f"machine/{came}").splitlines()[0]
+    there = fleet.ask(namespace, "why", f"machine/{came}").splitlines()[0]
     assert there.startswith(f"Machine {came} is there because it replaces {went}: dave (kubectl/"), there
 
 

@@ -16,8 +16,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy import observability
 from deploy.prometheus import state_metrics
 from deploy.prometheus.alerts import alerts
+from fleetwake.exposition import Families
 from fleetwake.shell.metrics import Metrics
 from schemas.api.registry import KINDS
+from services.autoscaler_bridge.metrics import BridgeMetrics
 from services.watcher.metrics import WatcherMetrics
 from tests.observability.queries import VARIABLE, documents, panels, queries
 
@@ -33,7 +35,9 @@ ELSEWHERE = {"up", "ALERTS", "process_cpu_seconds_total", "process_resident_memo
 def exported() -> set[str]:
     """Every name that a query may ask for."""
     found = {name for name, _, _ in state_metrics.families()} | ELSEWHERE
-    for family in (*Metrics().families.list, *WatcherMetrics().families.list):
+    bridge = Families()
+    BridgeMetrics(bridge)
+    for family in (*Metrics().families.list, *WatcherMetrics().families.list, *bridge.list):
         found |= {f"{family.name}{part}" for part in ("_bucket", "_count", "_sum")} if family.type == "histogram" else {family.name}
     return found
 

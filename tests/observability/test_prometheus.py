@@ -13,15 +13,19 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from grpclib.exceptions import GRPCError
 from kafka import KafkaProducer
 
 from deploy.prometheus.alerts import alerts
+from fleetwake import labels
 from fleetwake.rig.probes import wait_until
 from tests.e2e import manifests
+from tests.e2e.autoscaler import Autoscaler, certificates
 from tests.e2e.fleet import Fleet
 from tests.e2e.recorder import World, condition
 from tests.e2e.topics import TOPICS
@@ -31,7 +35,9 @@ from tests.observability.queries import Query, queries
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
 NAMESPACE, NAME = "watched", "demo"
-MACHINES = 1 + 3
+MACHINES = 1 + 3 + 1
+"""Of the control plane, of the MachineDeployment, of the MachinePool."""
+LEAST, MOST = labels.AUTOSCALER_MIN_SIZE, labels.AUTOSCALER_MAX_SIZE
 FIRES_LIMIT_S = 30.0
 """Of alerts that hold for an hour as installed: 10 s here, a scrape, an evaluation, and a busy machine."""
 SCRAPES = 10
@@ -43,6 +49,9 @@ AFTER_FAULTS = {
     "pipeline / Workload clusters not answering",
     "pipeline / Replay, p99",
     "pipeline / Requests that were refused or unanswered",
+    "fleet / Changes of size asked for, by outcome",
+    "fleet / Requests of cluster-autoscalers not answered with OK",
+    "fleet / Time to answer a cluster-autoscaler, p99",
 }
 """Panels of what a healthy fleet does not do: they must have data once it was made to."""
 UNIT_TESTED = {"Drift", "PartitionsNotReady"}
@@ -57,10 +66,13 @@ def variables(query: Query) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def demo(watched: Watched) -> Watched:
-    """A cluster has been created, and scaled."""
+    """A cluster has been created, whose workers are a node group, with a pool beside them; and scaled."""
     fleet = watched.fleet
     fleet.kubectl("create", "namespace", NAMESPACE)
-    fleet.apply(*manifests.cluster(NAME, NAMESPACE, workers=2))
+    documents = [*manifests.cluster(NAME, NAMESPACE, workers=2), *manifests.pool(NAME, NAMESPACE, replicas=1)]
+    workers = next(document for document in documents if document["kind"] == "MachineDeployment")
+    workers["metadata"]["annotations"] = {LEAST: "0", MOST: "10"}
+    fleet.apply(*documents)
     fleet.settle(NAMESPACE, NAME)
     fleet.scale(NAMESPACE, f"machinedeployment/{NAME}-workers", 3)
     # settled is also what has not been seen to change yet
@@ -81,7 +93,7 @@ def expected(world: World) -> dict[tuple[str, frozenset[tuple[str, str]]], float
     def add(metric: str, number: float, **labels: str) -> None:
         found[f"capi_{metric}", frozenset({"namespace": NAMESPACE, **labels}.items())] = number
 
-    for kind in ("Cluster", "Machine", "MachineSet", "MachineDeployment", "KubeadmControlPlane", "KubeadmConfig", "DevCluster", "DevMachine"):
+    for kind in ("Cluster", "Machine", "MachineSet", "MachineDeployment", "MachinePool", "KubeadmControlPlane", "KubeadmConfig", "DevCluster", "DevMachine"):
         for item in world.all(kind, NAMESPACE):
             lower, of = kind.lower(), {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
             add(f"{lower}_info", 1, **of)
@@ -101,6 +113,9 @@ def expected(world: World) -> dict[tuple[str, frozenset[tuple[str, str]]], float
         owner = world.get(kind, NAMESPACE, name)
         assert owner is not None
         add(f"{kind.lower()}_spec_replicas", owner["spec"]["replicas"], name=name, cluster_name=NAME)
+        if kind == "MachineDeployment":
+            add("machinedeployment_annotation_node_group_min_size", 0, name=name)
+            add("machinedeployment_annotation_node_group_max_size", 10, name=name)
         for metric, field in (("available", "availableReplicas"), ("ready", "readyReplicas"), ("uptodate", "upToDateReplicas")):
             add(f"{kind.lower()}_status_replicas_{metric}", owner["status"][field], name=name, cluster_name=NAME)
     add("cluster_spec_paused", 0, name=NAME)
@@ -308,6 +323,32 @@ def test_a_machine_that_may_not_go_and_a_certificate_that_ends(demo: Watched) ->
     fleet.kubectl("-n", NAMESPACE, "annotate", "--overwrite", f"kubeadmconfig/{config}", f"machine.cluster.x-k8s.io/certificates-expiry={soon}")
     _fires(demo, "MachineStuckDeleting", "CertificateExpiry")
     fleet.kubectl("-n", NAMESPACE, "annotate", held, "pre-drain.delete.hook.machine.cluster.x-k8s.io/test-")
+
+
+def test_node_groups_that_are_refused_or_cannot_grow(demo: Watched, tmp_path: Path) -> None:
+    fleet, workers = demo.fleet, f"machinedeployment/{NAME}-workers"
+    demo.alertmanager.forget()
+    autoscaler = Autoscaler(certificates(fleet, f"{NAMESPACE}/{NAME}", tmp_path / NAME))
+    group = f"MachineDeployment/{NAMESPACE}/{NAME}-workers"
+    autoscaler.until(lambda: group in autoscaler.groups())
+    # a rate needs a sample from before
+    wait_until(lambda: demo.prometheus.now('fleetwake_autoscaler_requests_total{method="NodeGroups"}') != [], FIRES_LIMIT_S, "the requests scraped")
+    with pytest.raises(GRPCError):
+        autoscaler.increase(group, 100)
+    autoscaler.groups()
+    asked = 'fleetwake_autoscaler_requests_total{method="NodeGroupIncreaseSize", code="OUT_OF_RANGE"}'
+    wait_until(lambda: demo.prometheus.now(asked) != [], FIRES_LIMIT_S, "the refusal scraped")
+    (pool,) = (document for document in manifests.pool(f"{NAME}-bare", NAMESPACE, replicas=0) if document["kind"] == "MachinePool")
+    # of infrastructure that does not exist nothing is known
+    pool["metadata"]["annotations"] = {LEAST: "0", MOST: "3"}
+    pool["spec"]["clusterName"] = pool["spec"]["template"]["spec"]["clusterName"] = NAME
+    fleet.apply(pool)
+    fleet.kubectl("-n", NAMESPACE, "annotate", "--overwrite", workers, f"{MOST}=many")
+    try:
+        _fires(demo, "NodeGroupRefused", "NodeGroupWithoutCapacity")
+    finally:
+        fleet.kubectl("-n", NAMESPACE, "annotate", "--overwrite", workers, f"{MOST}=10")
+        fleet.kubectl("-n", NAMESPACE, "delete", "machinepool", pool["metadata"]["name"], "--wait=false")
 
 
 def test_a_collector_and_a_redis_that_are_gone(demo: Watched) -> None:

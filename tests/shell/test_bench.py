@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench import md_rollout
+from bench import md_rollout, node_flaps
 from bench.audit import AuditLog, Requests, count
 from bench.create import Order, Report, Round, as_json
 from bench.failover import gaps
@@ -228,3 +228,27 @@ def test_a_control_plane_is_rolled_out_when_every_machine_is_of_the_new_version(
     assert not rolled_out(plane, next_version(2))
     for change in ({"replicas": 4}, {"availableReplicas": 2}, {"upToDateReplicas": 1}, {"observedGeneration": 1}, {"version": next_version(0)}):
         assert not rolled_out({**plane, "status": {**status, **change}}, version)
+
+
+def test_a_node_counts_as_seen_from_when_its_machine_first_told_it() -> None:
+    def machine(status: str, version: str) -> dict[str, object]:
+        conditions = [{"type": "Ready", "status": "True"}, {"type": "NodeReady", "status": status}]
+        return {"metadata": {"name": "m", "resourceVersion": version}, "spec": {"clusterName": "c"}, "status": {"conditions": conditions}}
+
+    told = node_flaps.Told()
+    assert told.since("m", "True") is None
+    for at, status in ((1.0, "True"), (2.0, "True"), (3.0, "False"), (4.0, "False")):
+        told.take(machine(status, str(at)), at)
+    assert (told.since("m", "False"), told.since("m", "True"), told.cluster_of) == (3.0, None, {"m": "c"})
+
+
+def test_flaps_are_told_with_what_they_cost() -> None:
+    usage = between(Reading(0.0, {"reconcilers-0": 1.0}, 0.0, 0.0), Reading(2.0, {"reconcilers-0": 2.0}, 0.0, 1.0))
+    requests, spread = Requests(writes=Counter({"reconcilers patch machines/status": 6})), Spread.of([20.0, 40.0, 30.0], 1)
+    order = node_flaps.Order(5, 1, 1.0, 3.0, 1)
+    report = node_flaps.Report(order, 6, ["m True"], spread, spread, spread, requests, usage, usage, {"reconcilers-0": 146.0}, {"reconcilers-0": 150.0})
+    plain = orjson.loads(orjson.dumps(node_flaps.as_json(report)))
+    assert (plain["writes_per_flap"], plain["requests"]["writes"], plain["not_ready"]["p99"]) == (2.0, {"reconcilers patch machines/status": 6}, 40.0)
+    text = node_flaps.render(report)
+    assert "NotReady  p50 30, p95 40, p99 40, max 40 (n=3)" in text and "never seen within 30 s: 1 m True" in text
+    assert "reconcilers 50.0%" in text and "reconcilers-0 146 (150)" in text

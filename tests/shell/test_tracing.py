@@ -60,8 +60,8 @@ class Services:
         value = orjson.dumps({"metadata": {"uid": str(key), **metadata}})
         return ObjectRecord(key, kind, Version(1, self.version), str(cluster or ""), value, at, at, Actor(manager))
 
-    def run(self, tracer: Tracer, key: ObjectKey, *causes: Cause) -> SpanId:
-        with tracer.run(key.kind, key, DEMO, causes, self.clock.now()) as span, span.step("patch", str(key)):
+    def run(self, tracer: Tracer, key: ObjectKey, *causes: Cause, cluster: ClusterKey | None = DEMO) -> SpanId:
+        with tracer.run(key.kind, key, cluster, causes, self.clock.now()) as span, span.step("patch", str(key)):
             self.clock.turn(0.01)
         found = SpanId.parse(span.traceparent)
         assert found is not None
@@ -154,6 +154,18 @@ async def test_a_change_of_an_object_of_no_cluster_opens_an_intent_when_none_is_
     (root,) = [span for span in spans if span.trace == run.trace and not span.parent]
     assert root.attributes["fleetwake.change"].startswith("MODIFIED DevMachineTemplate default/demo @102 by kubectl")
     assert services.receiver.orphans == 0
+
+
+async def test_a_run_for_an_object_of_no_cluster_begins_with_the_change_that_caused_it(services: Services) -> None:
+    shared = services.infrastructure.received(services.record(TEMPLATE, "kubectl", None))
+    run = services.run(services.infrastructure, TEMPLATE, shared, cluster=None)
+    spans = [span for span in await services.ended() if span.trace == run.trace]
+    (root,) = [span for span in spans if not span.parent]
+    assert (root.name, root.attributes["fleetwake.change"]) == (
+        "intent DevMachineTemplate default/demo",
+        "MODIFIED DevMachineTemplate default/demo @101 by kubectl",
+    )
+    assert {span.name: span.parent for span in spans if span.name.startswith("reconcile")} == {"reconcile DevMachineTemplate": root.span}
 
 
 async def test_our_own_change_of_an_object_of_no_cluster_causes_nothing(services: Services) -> None:

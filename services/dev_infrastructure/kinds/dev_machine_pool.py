@@ -3,12 +3,13 @@
 The pool decides how many hosts there are and which go; a host goes by the deletion of its Machine, so that its Node is drained first. Hosts that are not what
 the MachinePool asks for now are replaced: new ones are made beside them, and old ones go as far as enough others are available.
 
-Source: kinds.md §14; contracts.md §4; Cluster API v1.14 development provider (order of deletion, status fields), proposal 20220209 (dangling Machines).
+Source: kinds.md §14; contracts.md §3 (``status.capacity``, ``status.nodeInfo``), §4; Cluster API v1.14 development provider (order of deletion, status
+fields), proposal 20220209 (dangling Machines); cluster-autoscaler 1.36 clusterapi provider (reads capacity from the object of a pool's infrastructureRef).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleetwake import labels, names
@@ -33,13 +34,20 @@ from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.infrastructure.v1beta2 import DevMachine, DevMachinePool
 from schemas.api.infrastructure.v1beta2.dev_machine_pool import InMemoryMachinePoolBackend
 from services.dev_infrastructure.kinds.birth import REVISION, Birth, birth_of, revision
-from services.dev_infrastructure.kinds.pool_hosts import Host, Observed, observe, replicas, surplus, zones
+from services.dev_infrastructure.kinds.dev_machine_template import RESOURCES
+from services.dev_infrastructure.kinds.pool_hosts import Host, Observed, difference, observe, replicas, surplus, zones
 from services.dev_infrastructure.kinds.pool_watches import WATCHES
 from services.dev_infrastructure.kinds.told import READY, READY_REASONS
 
 MANAGER = "capi-devmachinepool"
 REPLICAS_READY = "ReplicasReady"
-OWNED = OwnedStatus(MANAGER, ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration"), (READY, REPLICAS_READY, PAUSED))
+OWNED = OwnedStatus(
+    MANAGER,
+    ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration", "capacity", "nodeInfo"),
+    (READY, REPLICAS_READY, PAUSED),
+)
+NODE_INFO: Mapping[str, str] = {"architecture": "amd64", "operatingSystem": "linux"}
+"""What every host of a pool runs on."""
 CREATES_MAX = 50
 """Hosts made by one run; the events of their making wake the next."""
 
@@ -61,7 +69,7 @@ def reconcile(observed: Observed) -> Plan:
     patch = _own_patch(observed)
     # a host is made once the pool can no longer go without it, and before the pool's own generation changes, from which its name comes
     made = _made(observed, pool, backend) if labels.DEV_MACHINE_POOL_FINALIZER in found.metadata.finalizers else ()
-    going = (*_dangling(observed), *(_leave(host, "more hosts than are wanted, or another kind of them") for host in _going(observed, pool, backend)))
+    going = (*_dangling(observed), *(_leave(host, _why(observed, pool, backend, host)) for host in _going(observed, pool, backend)))
     status = _told(observed, "", generation_more=patch is not None and "spec" in patch.body)
     steps = (*_together(made, "hosts are missing"), *_steps(patch), *_adopted(observed), *_together(_steps(*going), "hosts go"), *_steps(status))
     return Plan(steps, rests_on_absence=bool(_steps(*going)))
@@ -86,12 +94,14 @@ def _made(observed: Observed, pool: MachinePool, backend: InMemoryMachinePoolBac
         return ()
     kind = revision(pool, backend)
     short = replicas(observed, pool) - sum(host.revision == kind for host in observed.living)
+    outdated = [host for host in observed.living if host.revision != kind]
+    reason = f"{short} hosts are missing" + (f", {len(outdated)} are {difference(outdated[0], birth)}" if outdated else "")
     places = zones(observed, pool, kind)
     made: list[Create] = []
     for name in _names(observed, max(min(short, CREATES_MAX), 0)):
         body = _body(observed, pool, Birth(birth.version, birth.secret, next(places)), kind)
         body["metadata"]["name"] = name
-        made.append(Create(body, f"{short} hosts are missing", apply=True, manager=MANAGER))
+        made.append(Create(body, reason, apply=True, manager=MANAGER))
     return tuple(made)
 
 
@@ -119,6 +129,13 @@ def _body(observed: Observed, pool: MachinePool, birth: Birth, kind: str) -> dic
 
 def _going(observed: Observed, pool: MachinePool, backend: InMemoryMachinePoolBackend) -> tuple[Host, ...]:
     return surplus(observed.living, revision(pool, backend), replicas(observed, pool), observed.at)
+
+
+def _why(observed: Observed, pool: MachinePool, backend: InMemoryMachinePoolBackend, host: Host) -> str:
+    """Why a host is asked to go."""
+    if host.revision == revision(pool, backend):
+        return f"{len(observed.living)} hosts exist, {replicas(observed, pool)} are wanted"
+    return f"its host is {difference(host, Birth(pool.spec.template.spec.version or '', pool.spec.template.spec.bootstrap.data_secret_name or '', ''))}"
 
 
 def _leave(host: Host, reason: str) -> Delete | None:
@@ -200,6 +217,9 @@ def _told(observed: Observed, failure: str, *, generation_more: bool = False) ->
         "replicas": wanted if observed.externally_managed else len(observed.hosts),
         "infrastructureMachineKind": DevMachine.KIND,
         "instances": [_instance(host) for host in observed.hosts] or None,
+        # a pool tells of one host more what a DevMachineTemplate tells: its object is where cluster-autoscaler looks
+        "capacity": None if failure else dict(RESOURCES),
+        "nodeInfo": None if failure else dict(NODE_INFO),
         "observedGeneration": generation,
         "conditions": merge(found.status.conditions, told, generation, observed.at),
     }

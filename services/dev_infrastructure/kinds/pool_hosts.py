@@ -18,7 +18,7 @@ from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.infrastructure.v1beta2 import DevMachine, DevMachinePool
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
-from services.dev_infrastructure.kinds.birth import REVISION, birth_of
+from services.dev_infrastructure.kinds.birth import REVISION, Birth, birth_of
 
 POOL = GroupKind(MachinePool.GROUP, MachinePool.KIND)
 REPLICAS = "dev.fleetwake.io/replicas"
@@ -134,6 +134,14 @@ def zones(observed: Observed, pool: MachinePool, revision: str) -> Iterator[str]
         least = min(sorted(pool.spec.failure_domains), key=lambda zone: held[zone])
         held[least] += 1
         yield least
+
+
+def difference(host: Host, wanted: Birth) -> str:
+    """In words, what a host of another revision is and what one made now would be."""
+    was = birth_of(host.dev)
+    told = [f"Version {was.version or 'none'}, {wanted.version or 'none'} required"] if was.version != wanted.version else []
+    told += [f"bootstrap data {was.secret or 'none'}, {wanted.secret or 'none'} required"] if was.secret != wanted.secret else []
+    return f"of another revision: {'; '.join(told) or 'its backend changed'}"
 
 
 def surplus(living: Sequence[Host], revision: str, wanted: int, at: datetime) -> tuple[Host, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from schemas.api.core.v1beta2.shared import MachineAddress, TemplateMetadata
 from schemas.api.infrastructure.v1beta2.dev_cluster import GROUP, VERSION
 from schemas.api.infrastructure.v1beta2.dev_machine import InMemoryNode, InMemoryVM, Mount
 from schemas.api.meta import Conditions, Frozen, KubeObject
+from schemas.api.scalars import Quantity
 from schemas.cel import exclusive
 from schemas.markers import AGE, INT64, OPTIONAL, Column, Rule
 
@@ -71,6 +73,15 @@ class DevMachinePoolInstance(Frozen):
     """Whether the host is ready."""
 
 
+class DevMachinePoolNodeInfo(Frozen):
+    """What the hosts of the group run on."""
+
+    architecture: str | None = None
+    """Architecture of the processor, as Nodes have it (``amd64``)."""
+    operating_system: str | None = None
+    """Operating system, as Nodes have it (``linux``)."""
+
+
 class DevMachinePoolStatus(Frozen):
     """What is known about the group."""
 
@@ -84,6 +95,10 @@ class DevMachinePoolStatus(Frozen):
     """The hosts."""
     infrastructure_machine_kind: str | None = None
     """Kind of the objects that stand for single hosts of the group."""
+    capacity: Mapping[str, Quantity] = Field(default_factory=dict)
+    """Resources of one more host, for autoscaling from zero; Cluster API's own provider tells none for pools."""
+    node_info: DevMachinePoolNodeInfo = DevMachinePoolNodeInfo()
+    """What one more host would run on, for autoscaling from zero; likewise."""
     conditions: Conditions = ()
     """Conditions of the DevMachinePool."""
 

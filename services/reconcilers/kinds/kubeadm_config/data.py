@@ -15,7 +15,7 @@ from fleetwake.plan import Computed, Create, Patch, Step, Together
 from services.reconcilers.bootstrap import composition, discovery, transports
 from services.reconcilers.bootstrap.host import Role
 from services.reconcilers.bootstrap.request import Request, fetches
-from services.reconcilers.kinds.kubeadm_config.observed import LOCK_KEY, TOKEN_ID, Observed
+from services.reconcilers.kinds.kubeadm_config.observed import LOCK_KEY, Observed
 from services.reconcilers.kubeadm import secrets
 
 
@@ -93,7 +93,7 @@ def write_discovery(observed: Observed, wanted: Request) -> Patch | None:
             if not fetches(observed.spec):
                 # a host that fetches gets it then: it is derived, and needs to stand nowhere
                 token["token"] = token_value(wanted, wanted.token_counter)
-            annotations[TOKEN_ID] = secrets.token_id(wanted.config_uid, wanted.token_counter)
+            annotations[labels.BOOTSTRAP_TOKEN_ID] = secrets.token_id(wanted.config_uid, wanted.token_counter)
         if token:
             change = {"bootstrapToken": token}
     join: dict[str, Any] = {"discovery": change} if change else {}
@@ -128,10 +128,10 @@ def store(observed: Observed, role: Role) -> Create:
     """Create the bootstrap Secret, named as the config and owned by it."""
     owner, wanted = owner_wire(owner_reference(observed.config, controller=True)), observed.request
     key = secrets.secret_key(observed.cluster_key, secrets.Purpose.CA)._replace(name=observed.config.name)
-    identity = observed.config.metadata.annotations.get(TOKEN_ID, "")
+    identity = observed.config.metadata.annotations.get(labels.BOOTSTRAP_TOKEN_ID, "")
     if role is not Role.INIT and needs_token(observed):
         identity = secrets.token_id(wanted.config_uid, wanted.token_counter)
-    annotations = {**({TOKEN_ID: identity} if identity else {}), **transports.notes(wanted, role)}
+    annotations = {**({labels.BOOTSTRAP_TOKEN_ID: identity} if identity else {}), **transports.notes(wanted, role)}
     body = secrets.secret_body(key, observed.cluster.name, owner, composition.data(wanted, role), annotations)
     return Create(body, reason="bootstrap data can be made now", owner_uid=observed.config.metadata.uid)
 

@@ -33,9 +33,6 @@ SECRET, CONFIG_MAP = GroupKind("", "Secret"), GroupKind("", "ConfigMap")
 LOCK_KEY = "lock-information"
 FETCH_POINT = "bootstrap-data"
 """What ``view.local`` calls the service that hosts fetch from."""
-TOKEN_ID = "fleetwake.io/bootstrap-token-id"
-"""Annotation on a KubeadmConfig and on its bootstrap Secret: the public half of the token made for it. A token that a user brought has none and is left
-alone."""
 TOKEN_ROTATION = "fleetwake.io/bootstrap-token-rotation"
 """Annotation on a KubeadmConfig of a MachinePool: how often its token was exchanged."""
 
@@ -118,7 +115,7 @@ class Observed:
             facts=self.facts,
             control_plane_version=self.control_plane_version,
             token_counter=self.token_counter,
-            own_token=TOKEN_ID in self.config.metadata.annotations,
+            own_token=labels.BOOTSTRAP_TOKEN_ID in self.config.metadata.annotations,
             fetch=self.fetch,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from fleetwake import labels
 from fleetwake.patches import MetadataChange, metadata_patch, target
 from fleetwake.plan import Create, Look, Patch, Plan, Step
 from schemas.api.core.v1beta2 import MachinePool
@@ -19,7 +20,7 @@ from services.reconcilers.bootstrap import composition, transports
 from services.reconcilers.bootstrap.host import Role
 from services.reconcilers.bootstrap.request import fetches
 from services.reconcilers.kinds.kubeadm_config import data
-from services.reconcilers.kinds.kubeadm_config.observed import TOKEN_ID, TOKEN_ROTATION, Observed
+from services.reconcilers.kinds.kubeadm_config.observed import TOKEN_ROTATION, Observed
 from services.reconcilers.kubeadm import secrets
 
 ROTATE_WHEN_LEFT = secrets.TOKEN_TTL / 2
@@ -28,7 +29,7 @@ LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 def bootstrap(observed: Observed) -> Plan:
     """Look at the bootstrap token every third of its life, prolong it when five sixths or less are left, or exchange it."""
-    identity = observed.config.metadata.annotations.get(TOKEN_ID, "")
+    identity = observed.config.metadata.annotations.get(labels.BOOTSTRAP_TOKEN_ID, "")
     if not identity or observed.has_joined:
         return Plan()
     if isinstance(observed.owner, MachinePool) and _data_is_behind(observed, identity):
@@ -66,7 +67,7 @@ def _rotation(observed: Observed) -> tuple[Step, ...]:
     counter, wanted = observed.token_counter + 1, observed.request
     identity = secrets.token_id(wanted.config_uid, counter)
     spec = {"joinConfiguration": {"discovery": {"bootstrapToken": {"token": data.token_value(wanted, counter)}}}}
-    change = MetadataChange(annotations={TOKEN_ID: identity, TOKEN_ROTATION: str(counter)})
+    change = MetadataChange(annotations={labels.BOOTSTRAP_TOKEN_ID: identity, TOKEN_ROTATION: str(counter)})
     token: Create = data.create_token(observed, counter)
     written = metadata_patch(target(observed.config), change, "the token of the pool's next hosts", spec=spec)
     return (token, *((written,) if written is not None else ()), *_rewritten(observed, counter))
@@ -74,7 +75,7 @@ def _rotation(observed: Observed) -> tuple[Step, ...]:
 
 def _data_is_behind(observed: Observed, identity: str) -> bool:
     found = observed.data_secret
-    return found is not None and TOKEN_ID in found.metadata.annotations and found.metadata.annotations[TOKEN_ID] != identity
+    return found is not None and labels.BOOTSTRAP_TOKEN_ID in found.metadata.annotations and found.metadata.annotations[labels.BOOTSTRAP_TOKEN_ID] != identity
 
 
 def _rewritten(observed: Observed, counter: int) -> list[Patch]:
@@ -83,7 +84,7 @@ def _rewritten(observed: Observed, counter: int) -> list[Patch]:
     if found is None:
         return []
     wanted = composition.data(replace(observed.request, token_counter=counter), Role.JOIN_WORKER)
-    annotations = {TOKEN_ID: secrets.token_id(observed.config.metadata.uid, counter)}
+    annotations = {labels.BOOTSTRAP_TOKEN_ID: secrets.token_id(observed.config.metadata.uid, counter)}
     body = {"metadata": {"annotations": annotations}, "data": wanted}
     return [Patch(found.key, "v1", found.metadata.uid, body, reason="the pool's next hosts join with another token")]
 

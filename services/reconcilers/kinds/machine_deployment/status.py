@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merge
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
@@ -66,7 +65,8 @@ def status(observed: Observed, bounds: Bounds, new: MachineSet | None, strategy:
         return status_apply(stored, MANAGER, {**fields, "deprecated": deprecated}, absent_conditions=gone, informing=informing)
 
     have = stored.status.deprecated.v1beta1.conditions
-    step, wait = machines_legacy.told(apply, have, legacy.legacy(conditions, new), observed.machines, observed.at)
+    newest = [one for one in observed.machines if new is not None and one.metadata.controller is not None and one.metadata.controller.uid == new.metadata.uid]
+    step, wait = machines_legacy.told(apply, have, legacy.legacy(conditions, new, newest), observed.machines, observed.at)
     return step, soonest(held, wait)
 
 
@@ -92,7 +92,8 @@ def _counters(observed: Observed, new: MachineSet | None) -> dict[str, Any]:
         "replicas": replicas,
         "readyReplicas": total(machine_sets, "ready_replicas"),
         "availableReplicas": available,
-        "upToDateReplicas": total(machine_sets, "up_to_date_replicas"),
+        # Machines learn a moment after their deployment that they are of an old revision: it does not call them up to date until then
+        "upToDateReplicas": (new.status.up_to_date_replicas or 0) if new is not None else 0,
         "versions": versions or None,
         "phase": _phase(deployment.metadata.deleting, deployment.spec.replicas or 0, replicas or 0),
         "deprecated": older,
@@ -159,22 +160,3 @@ def _scaling_up(observed: Observed, wanted: int, current: int) -> ConditionValue
     blocker = absent or failed
     message = f"Scaling up from {current} to {wanted} replicas" + (f" is blocked because {blocker}" if blocker else "")
     return ConditionValue("ScalingUp", TRUE, "ScalingUp", message)
-
-
-def sets_behind(observed: Observed) -> timedelta | None:
-    """How long to wait for MachineSets that have not yet counted what just happened to their Machines; None when there is nothing to wait for.
-
-    Their own status write wakes the deployment: until then its counters and its conditions would contradict each other, at the price of a write.
-    """
-    uids = {one.metadata.uid for one in observed.machine_sets}
-    mine = [one for one in observed.machines if one.metadata.controller is not None and one.metadata.controller.uid in uids]
-    counted = {"replicas": len(mine)} | {
-        field: members.count(mine, type_, lambda one: one.annotated(labels.UPDATE_IN_PROGRESS))
-        for field, type_ in (("ready_replicas", "Ready"), ("available_replicas", "Available"), ("up_to_date_replicas", "UpToDate"))
-    }
-    silent = [one for one in observed.machine_sets if one.status.observed_generation is None]
-    if not silent and all((total(observed.machine_sets, field) or 0) == number for field, number in counted.items()):
-        return None
-    ages = [members.QUIET_AFTER - (observed.at - one.metadata.creation_timestamp) for one in silent if one.metadata.creation_timestamp is not None]
-    left = max([members.quiet_in(observed.machines, observed.at), *ages])
-    return left if left > timedelta(0) else None

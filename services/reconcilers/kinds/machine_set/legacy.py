@@ -24,10 +24,13 @@ MACHINES_CREATED, MACHINES_READY, RESIZED = "MachinesCreated", "MachinesReady", 
 SCALING_UP, SCALING_DOWN = "ScalingUp", "ScalingDown"
 
 
-def ready_of(obj: Machine | MachineSet) -> Legacy | None:
-    """The Ready condition of a Machine or MachineSet as it is stored, of one that has none (yet) by today's; None when it tells nothing."""
-    found = stored(obj.status.deprecated.v1beta1.conditions, READY)
-    told = get(obj.status.conditions, READY)
+SUMMED = (MACHINES_CREATED, RESIZED, MACHINES_READY)
+
+
+def ready_of(machine: Machine) -> Legacy | None:
+    """The Ready condition of a Machine as it is stored, of one that has none (yet) by today's; None when it tells nothing."""
+    found = stored(machine.status.deprecated.v1beta1.conditions, READY)
+    told = get(machine.status.conditions, READY)
     if found is not None or told is None:
         return found
     if told.status == TRUE:
@@ -57,7 +60,16 @@ def legacy(observed: Observed, blockers: Sequence[str], ready: int) -> tuple[Leg
     have = observed.stored.status.deprecated.v1beta1.conditions
     created = _created(observed, blockers) if len(machines) < wanted else good(MACHINES_CREATED)
     found = (created, resized(have, wanted, len(machines), ready), *machines_ready(machines))
-    return (*found, *summary((MACHINES_CREATED, RESIZED, MACHINES_READY), found))
+    return (*found, *summary(SUMMED, found))
+
+
+def ready_by(machine_set: MachineSet, machines: Sequence[Machine]) -> tuple[Legacy, ...]:
+    """The Ready condition that a MachineSet will tell of these Machines: who looks at them needs not wait for its status."""
+    have = machine_set.status.deprecated.v1beta1.conditions
+    wanted = 0 if machine_set.metadata.deleting else machine_set.spec.replicas or 0
+    refused = stored(have, MACHINES_CREATED) if len(machines) < wanted else None
+    ready = members.counters(machines)["ready_replicas"]
+    return summary(SUMMED, (refused or good(MACHINES_CREATED), resized(have, wanted, len(machines), ready), *machines_ready(machines)))
 
 
 def _created(observed: Observed, blockers: Sequence[str]) -> Legacy:

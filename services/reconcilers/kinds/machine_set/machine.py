@@ -171,6 +171,10 @@ def _lacks(have: Mapping[str, str], want: Mapping[str, str]) -> bool:
     return any(have.get(key) != value for key, value in want.items())
 
 
+NEVER_OF_A_TEMPLATE = frozenset({labels.CLONED_FROM_NAME, labels.CLONED_FROM_GROUP_KIND, labels.BOOTSTRAP_TOKEN_ID})
+"""Keys that others of ours write on every object: no reason to ask the API server who owns them."""
+
+
 def template_changed(observed: Observed) -> bool:
     """Whether the MachineSet's spec changed since its status was last computed: only then may the template have lost a label or annotation."""
     return (observed.stored.status.observed_generation or 0) != observed.stored.metadata.generation
@@ -184,7 +188,7 @@ def _suspect(observed: Observed, have_labels: Mapping[str, str], have_annotation
     if not template_changed(observed):
         return False
     extra = (set(have_labels) - set(machine_labels(observed.machine_set))) | (set(have_annotations) - set(machine_annotations(observed.machine_set)))
-    return bool(extra - {labels.CLONED_FROM_NAME, labels.CLONED_FROM_GROUP_KIND})
+    return bool(extra - NEVER_OF_A_TEMPLATE)
 
 
 def follow_metadata(observed: Observed, machine: Machine) -> tuple[SyncMetadata, ...]:

@@ -7,9 +7,10 @@ Source: kinds.md §3 and §4 (Status, Conditions); Cluster API v1.14 condition t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from fleetwake import labels
 from fleetwake.cloning import TEMPLATE_SUFFIX
 from fleetwake.conditions import FALSE, NAMES_MAX, TRUE, Aggregate, ConditionValue, Reasons, aggregate, get, is_false, is_true, source
 from schemas.api.core.v1beta2.machine import Machine, MachineSpec
@@ -156,9 +157,13 @@ def _version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def count(machines: Iterable[Machine], type_: str, excluded: Callable[[Machine], bool]) -> int:
-    """How many Machines have the condition True."""
-    return sum(is_true(machine.status.conditions, type_) and not excluded(machine) for machine in machines)
+def counters(machines: Sequence[Machine]) -> dict[str, int]:
+    """The counters of a status by field; a Machine that is being updated in place counts as neither ready, available nor up to date."""
+    whole = [one for one in machines if not one.annotated(labels.UPDATE_IN_PROGRESS)]
+    return {"replicas": len(machines)} | {
+        field: sum(is_true(one.status.conditions, type_) for one in whole)
+        for field, type_ in (("ready_replicas", "Ready"), ("available_replicas", "Available"), ("up_to_date_replicas", "UpToDate"))
+    }
 
 
 def quiet_in(machines: Iterable[Machine], at: datetime) -> timedelta:

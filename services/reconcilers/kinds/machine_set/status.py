@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from pydantic.alias_generators import to_snake
+from pydantic.alias_generators import to_camel, to_snake
 
 from fleetwake import labels
-from fleetwake.amount import scaled
-from fleetwake.conditions import FALSE, TRUE, ConditionValue, is_true, merge
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
 from fleetwake.plan import Apply, soonest
-from schemas.api.core.v1beta2.machine import Machine
 from services.reconcilers.kinds.machine_set import legacy, members
 from services.reconcilers.kinds.machine_set.machine import MANAGER
 from services.reconcilers.kinds.machine_set.observe import Observed
@@ -51,31 +49,23 @@ def status(observed: Observed, blockers: Sequence[str], observed_generation: int
 
 
 def _informing(observed: Observed, fields: Mapping[str, Any]) -> Informing:
-    """What of the status nobody waits for: while the first Machines come up, the counters on their way to what was asked for.
-
-    A deployment that rolls out, or may be short of Machines, waits for each of them; and for the first that make it Available.
+    """What of the status nobody waits for: a deployment counts the Machines themselves, so only whoever uses a MachineSet alone waits for the counters, and
+    while its first Machines come up only for those that make it whole.
     """
-    stored, deployment = observed.stored.status, observed.deployment
-    wanted = observed.machine_set.spec.replicas or 0
-    strategy = deployment.spec.rollout.strategy if deployment is not None else None
-    spare = scaled(strategy.rolling_update.max_unavailable, wanted, up=False) if strategy is not None else 0
-    rolling = deployment is not None and is_true(deployment.status.conditions, "RollingOut")
+    stored, wanted = observed.stored.status, observed.machine_set.spec.replicas or 0
     growing = all(fields[name] >= (getattr(stored, to_snake(name)) or 0) for name in COUNTERS)
-    reached = fields["availableReplicas"] != (stored.available_replicas or 0) and fields["availableReplicas"] >= wanted - spare
-    counters = COUNTERS if growing and not rolling and not reached else ()
+    reached = fields["availableReplicas"] != (stored.available_replicas or 0) and fields["availableReplicas"] >= wanted
+    counters = COUNTERS if observed.deployment is not None or (growing and not reached) else ()
     first = () if stored.observed_generation else ("observedGeneration",)
     return Informing(INFORMING | {*counters, *first}, frozenset(OWNED.condition_types) - {"Deleting", "Paused"})
 
 
 def _counters(observed: Observed) -> dict[str, Any]:
     machine_set, machines = observed.machine_set, observed.machines
-    ready, available = _count(machines, "Ready"), _count(machines, "Available")
+    counted = members.counters(machines)
     return {
         "selector": machine_set.spec.selector.format(),
-        "replicas": len(machines),
-        "readyReplicas": ready,
-        "availableReplicas": available,
-        "upToDateReplicas": _count(machines, "UpToDate"),
+        **{to_camel(name): value for name, value in counted.items()},
         "versions": members.versions((one.spec.version or "", 1) for one in machines) or None,
     }
 
@@ -84,11 +74,6 @@ def _legacy_counters(observed: Observed, fields: Mapping[str, Any]) -> dict[str,
     template = observed.machine_set.spec.template.metadata.labels
     labelled = sum(all(one.metadata.labels.get(key) == value for key, value in template.items()) for one in observed.machines)
     return {"fullyLabeledReplicas": labelled, "readyReplicas": fields["readyReplicas"], "availableReplicas": fields["availableReplicas"]}
-
-
-def _count(machines: Sequence[Machine], type_: str) -> int:
-    """Machines with the condition True; one that is being updated in place counts as neither ready, available nor up to date."""
-    return members.count(machines, type_, lambda one: one.annotated(labels.UPDATE_IN_PROGRESS))
 
 
 def _conditions(observed: Observed, blockers: Sequence[str]) -> tuple[ConditionValue, ...]:
