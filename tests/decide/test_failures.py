@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fleetwake.kind import Kind
-from fleetwake.plan import Apply, Plan, Step, flatten
+from fleetwake.kind import Failure, Kind
+from fleetwake.plan import Apply, Patch, Plan, Step, flatten
 from schemas.keys import ObjectKey
 from services.reconcilers.kinds.cluster import KIND as CLUSTER_KIND
 from services.reconcilers.kinds.machine import KIND as MACHINE_KIND
@@ -126,3 +126,24 @@ def test_a_host_that_never_was_is_none() -> None:
     view = world(machine(), cluster(), config())
     view.settle(MACHINE_KIND, "default", "m1")
     assert "failureReason" not in legacy(stored(view, "Machine"))
+
+
+# --- failures of our own ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "kind", "name"), [pytest.param(*case.values[:3], id=str(case.id)) for case in CASES[::2]])  # type: ignore[arg-type]
+def test_a_status_that_tells_what_the_run_brings_about_follows_it(make: Callable[[], FakeView], kind: Kind[object], name: str) -> None:
+    """The endpoint, the providerID, the list of them: a status that tells of them is not told when they could not be stored, but for a failure that stays."""
+
+    def told(failure: Failure | None) -> list[bool]:
+        view = make()
+        if kind is CLUSTER_KIND:
+            stored(view, "Cluster", "demo")["spec"].pop("controlPlaneEndpoint", None)
+        view.terminal = failure
+        plan = kind.reconcile(kind.observe(view, ObjectKey(kind.model.GROUP, kind.name, "default", name)))
+        patched = [step for step in flatten(plan.steps) if isinstance(step, Patch) and "spec" in step.body]
+        assert patched
+        return [step.follows for step in flatten(plan.steps) if isinstance(step, Apply) and step.subresource == "status"]
+
+    assert told(None) == [True]
+    assert told(Failure(f"patch {kind.name} default/{name}", "it is invalid")) == [False]
