@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 SEEDS ?= 1000
 COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
-SERVERS := kafka or apiserver or redis or postgresql or e2e
+SERVERS := kafka or apiserver or redis or postgresql or haproxy or e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install lint format quick servers tools test-servers test test-kubeadm test-sim demo schemas deploy dashboards lock clean

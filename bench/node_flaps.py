@@ -273,8 +273,8 @@ def render(report: Report) -> str:
         f"{order.clusters} clusters of 1+{order.workers}, {order.flaps:g} Nodes a second NotReady for {HOLD_S:g} s each, for {order.seconds:g} s, "
         f"{order.reconcilers} reconcilers",
         f"answer of the workload cluster's API server -> Machine's {NODE_READY} seen in a watch of the management API server, ms:",
-        f"  NotReady  {report.not_ready}",
-        f"  Ready     {report.ready}",
+        f"  turns NotReady  {report.not_ready}",
+        f"  comes back      {report.ready}",
         f"  (the answer itself: {report.answer})",
         f"  never seen within {SEEN_LIMIT_S:g} s: {len(report.unseen)}{' ' + ', '.join(report.unseen[:5]) if report.unseen else ''}",
         f"per flap {report.writes_per_flap:g} writes, {requests.total / flaps:.2f} requests; 409: {requests.conflicts}",

@@ -107,6 +107,8 @@ class Settings(BaseModel):
     """Regular expressions, comma separated, of labels that Nodes get from their Machines besides node-role.kubernetes.io and Cluster API's own domains."""
     sync_machine_annotations: str = ""
     """The same for annotations."""
+    bootstrap_token_ttl_seconds: int = Field(default=900, ge=30, le=86400)
+    """How long a bootstrap token lives from its making or last renewal (upstream: --bootstrap-token-ttl). A third of it is how often one is looked at."""
     otlp_endpoint: str = ""
     """OTLP/HTTP endpoint for traces; empty: no export."""
     otlp_headers_file: str = ""
@@ -138,7 +140,7 @@ class Settings(BaseModel):
     dev_port_first: int = Field(default=20000, ge=1, le=65535)
     """First port for emulated API servers; keep the range below the one for outgoing connections."""
     dev_port_last: int = Field(default=30000, ge=1, le=65535)
-    """Last port for emulated API servers: the range bounds how many clusters there can be."""
+    """Last port for emulated API servers: the range bounds how many clusters there can be; behind a load balancer each control plane host takes one more."""
     dev_shards: int = Field(default=1, ge=1)
     """How many processes of the development infrastructure provider share the clusters."""
     dev_shard: int = Field(default=0, ge=0)

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from fleetwake.rig import Rig
+from fleetwake.rig.progress import Progress
 from fleetwake.rig.records import Endpoints
+from fleetwake.rig.toolchain import find_haproxy
 from tests.postgresql import Postgresql
 
-SERVER_MARKERS = ("kafka", "apiserver", "redis", "postgresql", "e2e")
-SERVER_FIXTURES = frozenset({"rig_servers", "rig_endpoints", "kube_namespace", "kubectl", "audit_events", "postgresql"})
+SERVER_MARKERS = ("kafka", "apiserver", "redis", "postgresql", "haproxy", "e2e")
+SERVER_FIXTURES = frozenset({"rig_servers", "rig_endpoints", "kube_namespace", "kubectl", "audit_events", "postgresql", "haproxy"})
 KUBECTL_LIMIT_S = 60
 
 Kubectl = Callable[..., str]
@@ -65,6 +67,12 @@ def postgresql() -> Iterator[Postgresql]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def haproxy() -> Path:
+    """The ``haproxy`` command, installed when it is missing and we are root."""
+    return find_haproxy(Progress())
 
 
 @pytest.fixture

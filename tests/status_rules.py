@@ -42,7 +42,7 @@ TYPES: dict[str, tuple[str, ...]] = {
 PASSING = frozenset(
     (
         *("HealthCheckSucceeded", "OwnerRemediated", "ExternallyRemediated"),
-        *("UpgradeStrategyReady", "KubeconfigsAvailable", "NodeGroupReady"),
+        *("UpgradeStrategyReady", "KubeconfigsAvailable", "NodeGroupReady", "LoadBalancerAvailable"),
     )
 )
 """Types that tell of something else than the object (a health check, a declaration) and go with it."""
@@ -168,20 +168,27 @@ def paused(obj: Object) -> bool:
     return any(one["type"] == "Paused" and one["status"] == "True" for one in (obj.get("status") or {}).get("conditions") or ())
 
 
+def _basis(obj: Object) -> tuple[Any, ...]:
+    meta = obj["metadata"]
+    return meta.get("deletionTimestamp"), meta.get("annotations"), obj.get("spec")
+
+
 @dataclass
-class _Phase:
-    """What the phase of one object follows to now, and what it followed to, each with the time until which it did."""
+class _Asked:
+    """What one object's phase is derived from besides its status: metadata and spec as they are, and as they were, each with the time until which that was."""
 
-    now: str
-    before: list[tuple[str, float]] = field(default_factory=list)
+    now: Object
+    before: list[tuple[Object, float]] = field(default_factory=list)
 
-    def change(self, derived: str, at: float) -> None:
-        if derived != self.now:
+    def change(self, obj: Object, at: float) -> None:
+        if _basis(obj) != _basis(self.now):
             self.before.append((self.now, at))
-            self.now = derived
+        self.now = obj
 
-    def within(self, at: float, seconds: float) -> set[str]:
-        return {self.now, *(phase for phase, until in self.before if at - until <= seconds)}
+    def phases(self, derive: Callable[[Object], str], at: float, seconds: float) -> set[str]:
+        """The phases that the present status may have been told with: its writer knew the rest as it is, or as it was a moment ago."""
+        known = [self.now, *(obj for obj, until in self.before if at - until <= seconds)]
+        return {derive({**obj, "status": self.now.get("status")}) for obj in known}
 
 
 @dataclass
@@ -193,7 +200,7 @@ class StatusHistory:
 
     in_flight_seconds: float
     late_seconds: float
-    _phases: dict[str, _Phase] = field(default_factory=dict)
+    _asked: dict[str, _Asked] = field(default_factory=dict)
 
     def take(self, obj: Object, before: Object | None, at: float) -> Iterator[str]:
         """What is wrong with a state that was just stored. ``before``: the object's state before it; both with ``kind`` and ``metadata.uid``."""
@@ -203,14 +210,14 @@ class StatusHistory:
         derive = PHASES.get(obj["kind"])
         if derive is None or paused(obj):
             return
-        derived, phase = derive(obj), (obj.get("status") or {}).get("phase")
-        known = self._phases.setdefault(obj["metadata"].get("uid", obj["metadata"]["name"]), _Phase(derived))
-        known.change(derived, at)
+        phase = (obj.get("status") or {}).get("phase")
+        asked = self._asked.setdefault(obj["metadata"].get("uid", obj["metadata"]["name"]), _Asked(obj))
+        asked.change(obj, at)
         if phase is None:
             return
         new = phase != ((before or {}).get("status") or {}).get("phase")
-        if phase not in known.within(at, self.in_flight_seconds if new else self.late_seconds):
-            yield f"its phase is {phase}, {derived} follows from the rest of it"
+        if phase not in asked.phases(derive, at, self.in_flight_seconds if new else self.late_seconds):
+            yield f"its phase is {phase}, {derive(obj)} follows from the rest of it"
 
 
 def wrong_phase(obj: Object) -> str:

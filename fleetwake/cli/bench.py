@@ -214,6 +214,24 @@ def tracing(
     _show(plain(report), render(report), as_json)
 
 
+@app.command()
+def balancers(
+    types: Annotated[list[str] | None, typer.Argument(metavar="[TYPE]...", help="InProcess, HAProxy [default: both].", show_default=False)] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="API servers that come and die behind each.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Load balancers of the development provider: start of an API server to traffic, kill of one to no connection lost."""
+    from bench.balancers import Order, measure, render
+    from bench.balancers import as_json as plain
+
+    try:
+        report = measure(Order(tuple(types or ("InProcess", "HAProxy")), repeat))
+    except FleetwakeError as error:
+        typer.echo(f"fleetwake bench: {error}", err=True)
+        raise typer.Exit(1) from error
+    _show(plain(report), render(report), as_json)
+
+
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)

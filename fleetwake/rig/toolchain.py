@@ -70,6 +70,11 @@ def find_redis(progress: Progress) -> Path:
     return debian("redis-server", "redis-server", "is one of the rig's servers", progress)
 
 
+def find_haproxy(progress: Progress) -> Path:
+    """The ``haproxy`` command."""
+    return debian("haproxy", "haproxy", "is a load balancer of the development provider", progress)
+
+
 def find_node(progress: Progress) -> tuple[list[str], list[str]]:
     """The commands that run Node.js and npm: the machine's, or those of a wheel from PyPI."""
     node, npm = shutil.which("node"), shutil.which("npm")

@@ -4,11 +4,12 @@ bootstrap data from."""
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from fleetwake.settings import ENV_PREFIX, Settings, SettingsError
 from fleetwake.shell.service import Service, ServiceSpec, run_service
 from services.reconcilers.bootstrap_data.server import BootstrapDataServer, fetch_point
-from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT
+from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT, TOKEN_LIFE
 from services.reconcilers.kinds.machine.observed import NODE_SYNC, NodeSync
 from services.reconcilers.kinds.machine_deployment.extension import ANSWERS
 from services.reconcilers.kinds.machine_deployment.strategy import ASK
@@ -35,7 +36,8 @@ def spec_of(settings: Settings) -> ServiceSpec:
             await server.stop()
         await calls.close()
 
-    found = {ANSWERS: calls.told, NODE_SYNC: node_sync(settings)} | ({FETCH_POINT: point} if point is not None else {})
+    token_life = timedelta(seconds=settings.bootstrap_token_ttl_seconds)
+    found = {ANSWERS: calls.told, NODE_SYNC: node_sync(settings), TOKEN_LIFE: token_life} | ({FETCH_POINT: point} if point is not None else {})
     return ServiceSpec(NAME, KINDS, actions={ASK: calls.ask}, locals=found, before=before, after=after)
 
 

@@ -34,6 +34,8 @@ OURS = {
     "KubeadmConfig": (("spec", "fleetwake"),),
     "KubeadmControlPlane": (("spec", "kubeadmConfigSpec", "fleetwake"),),
     "KubeadmControlPlaneTemplate": (("spec", "template", "spec", "kubeadmConfigSpec", "fleetwake"),),
+    "DevCluster": (("spec", "backend", "inMemory", "loadBalancer"),),
+    "DevClusterTemplate": (("spec", "template", "spec", "backend", "inMemory", "loadBalancer"),),
     "DevMachinePool": (("spec", "backend", "inMemory"), ("status", "capacity"), ("status", "nodeInfo")),
     "DevMachinePoolTemplate": (("spec", "template", "spec", "backend", "inMemory"),),
 }

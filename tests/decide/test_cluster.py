@@ -107,6 +107,34 @@ def test_a_missing_ca_is_looked_for_again() -> None:
     assert view.run(KIND, "default", "demo").requeue_after == timedelta(seconds=30)
 
 
+OF_USER, OF_INFRASTRUCTURE, OF_CONTROL_PLANE = ({"host": host, "port": 6443} for host in ("9.9.9.9", "1.2.3.4", "5.6.7.8"))
+
+
+@pytest.mark.parametrize(
+    ("user", "infrastructure", "taken"),
+    [
+        pytest.param(OF_USER, OF_INFRASTRUCTURE, OF_USER, id="from-the-user"),
+        pytest.param(None, OF_INFRASTRUCTURE, OF_INFRASTRUCTURE, id="from-the-infrastructure"),
+        pytest.param(None, None, OF_CONTROL_PLANE, id="from-the-control-plane"),
+    ],
+)
+def test_the_endpoint_comes_from_the_first_that_has_one(user: Json | None, infrastructure: Json | None, taken: Json) -> None:
+    found = cluster() if user is None else cluster(spec=cluster()["spec"] | {"controlPlaneEndpoint": user})
+    below = infra() | {"spec": {"controlPlaneEndpoint": infrastructure} if infrastructure else {}}
+    plane = initialized() | {"spec": initialized()["spec"] | {"controlPlaneEndpoint": OF_CONTROL_PLANE}}
+    view = FakeView([found, below, plane], workloads=CONNECTED)
+    _, second = view.settle(KIND, "default", "demo")
+    assert of_cluster(view)["spec"]["controlPlaneEndpoint"] == taken
+    assert of_cluster(view)["status"]["phase"] == "Provisioned" and not second.writes
+
+
+def test_a_control_plane_gives_its_endpoint_once_it_is_initialized() -> None:
+    plane = initialized() | {"spec": initialized()["spec"] | {"controlPlaneEndpoint": OF_CONTROL_PLANE}, "status": {}}
+    view = FakeView([cluster(), infra() | {"spec": {}}, plane], workloads=CONNECTED)
+    view.settle(KIND, "default", "demo")
+    assert "controlPlaneEndpoint" not in of_cluster(view)["spec"] and of_cluster(view)["status"]["phase"] == "Provisioning"
+
+
 def test_latches_and_endpoint_never_fall_back() -> None:
     view = FakeView([cluster(), infra(), initialized()], workloads=CONNECTED)
     view.settle(KIND, "default", "demo")

@@ -107,6 +107,57 @@ def test_promised_endpoint_is_asked_for_again() -> None:
     assert isinstance(step, Local) and (step.arguments["host"], step.arguments["port"]) == ("10.0.0.9", 24444)
 
 
+def test_an_endpoint_that_the_user_gave_the_cluster_is_the_one_to_serve() -> None:
+    given = {"host": "api.example.org", "port": 24445}
+    view = world(cluster(spec={"controlPlaneEndpoint": given}), dev())
+    (step,) = view.run(dev_cluster.KIND, "default", "infra").steps
+    assert isinstance(step, Local) and (step.arguments["host"], step.arguments["port"]) == ("api.example.org", 24445)
+    view.locals = {"clusters": {"default/demo": replace(made(), host="api.example.org", port=24445)}}
+    view.run(dev_cluster.KIND, "default", "infra")
+    found = next(obj for key, obj in view.sorted() if key.kind == "DevCluster")
+    assert found["spec"]["controlPlaneEndpoint"] == given
+
+
+def balanced(kind: str) -> dict[str, Any]:
+    found = dev()
+    found["spec"]["backend"]["inMemory"]["loadBalancer"] = {"type": kind}
+    return found
+
+
+def test_a_load_balancer_is_asked_for_and_told() -> None:
+    view = world(cluster(), balanced("HAProxy"), state=made())
+    (step,) = view.run(dev_cluster.KIND, "default", "infra").steps
+    assert isinstance(step, Local) and step.arguments["balancer"] == "HAProxy"
+    view.locals = {"clusters": {"default/demo": replace(made(), balancer="HAProxy")}}
+    view.run(dev_cluster.KIND, "default", "infra")
+    assert conditions(view, "DevCluster", "infra") == {
+        "Ready": "True/Ready",
+        "LoadBalancerAvailable": "True/Available",
+        "Paused": "False/NotPaused",
+    }
+    assert not view.run(dev_cluster.KIND, "default", "infra").steps
+
+
+def test_a_load_balancer_that_does_not_run_is_told_and_started_anew() -> None:
+    view = world(cluster(), balanced("HAProxy"), state=replace(made(), balancer="HAProxy", balancer_failure="haproxy is not installed"))
+    plan = view.run(dev_cluster.KIND, "default", "infra")
+    assert actions(plan) == ["ensure_cluster"]
+    found = next(obj for key, obj in view.sorted() if key.kind == "DevCluster")
+    assert conditions(view, "DevCluster", "infra")["LoadBalancerAvailable"] == "False/NotAvailable"
+    assert {one["message"] for one in found["status"]["conditions"] if one["type"] != "Paused"} == {"haproxy is not installed"}
+    assert "initialization" not in found["status"] and "controlPlaneEndpoint" not in found["spec"], "there is no endpoint before something answers at it"
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("InProcess", ""), ("InProcess", "HAProxy"), ("", "HAProxy")])
+def test_a_change_of_type_is_carried_out_and_told(asked: str, runs: str) -> None:
+    view = world(cluster(), balanced(asked) if asked else dev(), state=replace(made(), balancer=runs))
+    (step,) = view.run(dev_cluster.KIND, "default", "infra").steps
+    assert isinstance(step, Local) and step.arguments["balancer"] == asked
+    view.locals = {"clusters": {"default/demo": replace(made(), balancer=asked)}}
+    view.run(dev_cluster.KIND, "default", "infra")
+    assert ("LoadBalancerAvailable" in conditions(view, "DevCluster", "infra")) == bool(asked)
+
+
 def test_port_that_cannot_be_had_is_told() -> None:
     view = world(cluster(), dev(), state=replace(made(), port=0, failure="port 20001 of 127.0.0.1: Address already in use"))
     plan = view.run(dev_cluster.KIND, "default", "infra")

@@ -11,7 +11,7 @@ import pytest
 from schemas.keys import ObjectKey
 from services.reconcilers.bootstrap.request import FetchPoint
 from services.reconcilers.kinds.kubeadm_config import KIND
-from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT
+from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT, TOKEN_LIFE
 from tests.decide.kubeadm_config_world import INITIALIZED, settle, world_of
 from tests.decide.kubeadm_world import CLUSTER, KubeadmWorld, certificates, cluster, condition, kubeadm_config
 
@@ -49,21 +49,26 @@ def pool_token(world: KubeadmWorld) -> str:
     return token
 
 
-def test_token_of_a_pool_is_kept_alive_and_then_exchanged() -> None:
-    world = pool_world()
+@pytest.mark.parametrize("minutes", [15, 60, 3], ids=["unless told", "longer", "shorter"])
+def test_token_of_a_pool_is_kept_alive_and_then_exchanged(minutes: int) -> None:
+    world, third = pool_world(), minutes * 20
+    if minutes != 15:
+        world.locals = {TOKEN_LIFE: timedelta(minutes=minutes)}
     settle(world)
     first = pool_token(world)
-    world.later(300)
+    world.later(third - 1)
+    assert settle(world) == [], "a third of its life is not over"
+    world.later(1)
     assert settle(world) == ["Patch Secret"]
     world.edit("MachinePool", "pool", {"status": pool(2)["status"]})
-    world.later(300)
-    # ten minutes are left of fifteen: more than half, so nothing changes
+    world.later(third)
+    # two thirds are left: more than half, so nothing changes
     assert settle(world) == [] and pool_token(world) == first
-    world.later(300)
+    world.later(third)
     assert settle(world) == ["Create Secret", "Patch KubeadmConfig", "Patch Secret", "Apply KubeadmConfig"]
     second = pool_token(world)
     assert second != first
-    world.later(600)
+    world.later(2 * third)
     settle(world)
     assert pool_token(world) not in (first, second)
 

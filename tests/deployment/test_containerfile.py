@@ -54,6 +54,12 @@ def test_nothing_that_installs_is_left_in_it() -> None:
     assert "--without-pip /opt/fleetwake" in " ".join(BUILDER.all("RUN"))
 
 
+def test_further_packages_come_only_when_the_build_asks_for_them() -> None:
+    assert FINAL.all("ARG") == ["PACKAGES="]
+    (install,) = [step for run in FINAL.all("RUN") for step in run.split(" && ") if "apt-get install" in step]
+    assert install.split("--no-install-recommends ")[1].split() == ["python3", "ca-certificates", "$PACKAGES"]
+
+
 def test_every_requirement_is_pinned_by_hash() -> None:
     installs = [step for run in BUILDER.all("RUN") for step in run.split(" && ") if " install " in step and "apt-get" not in step]
     assert len(installs) == 4

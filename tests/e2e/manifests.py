@@ -29,6 +29,15 @@ def cluster(name: str, namespace: str, *, control_planes: int = 1, workers: int 
     ]
 
 
+def balanced(name: str, namespace: str, kind: str, endpoint: Document | None = None, **sizes: Any) -> list[Document]:
+    """A cluster behind a load balancer of that type; ``endpoint`` is one that its user gives it."""
+    documents = cluster(name, namespace, **sizes)
+    documents[1]["spec"]["backend"]["inMemory"]["loadBalancer"] = {"type": kind}
+    if endpoint is not None:
+        documents[0]["spec"]["controlPlaneEndpoint"] = endpoint
+    return documents
+
+
 def pool(name: str, namespace: str, *, replicas: int = 2, version: str = VERSION) -> list[Document]:
     """The three documents of a MachinePool ``<name>-pool`` of a cluster, on emulated hosts, as a user writes them: without labels."""
     made = f"{name}-pool"

@@ -18,6 +18,7 @@ from schemas.keys import ClusterKey
 from services.autoscaler_bridge.identities import issue
 from tests.e2e import manifests
 from tests.e2e.autoscaler import Autoscaler, certificates
+from tests.e2e.clusterapi_provider import ClusterApiProvider
 from tests.e2e.fleet import Fleet, left_of
 from tests.e2e.recorder import Object, World, told
 
@@ -234,6 +235,37 @@ def test_what_a_host_of_a_pool_would_be_is_told_by_its_infrastructure_and_overri
     assert template()["memory"] == "32Gi", "the rest is still the infrastructure's"
     fleet.kubectl("-n", elastic.namespace, "annotate", resource, f"{cpu}-")
     annotated("8")
+
+
+@of_each_kind
+def test_the_objects_tell_cluster_autoscalers_own_provider_what_the_bridge_tells(elastic: Elastic, kind: str) -> None:
+    _, group = elastic.group(kind)
+    autoscaler, provider = elastic.autoscaler, ClusterApiProvider(elastic.fleet.api, elastic.namespace, NAME)
+    elastic.await_standing(kind, "Served")
+
+    def same() -> None:
+        assert provider.groups() == autoscaler.groups()
+        assert (provider.size(group), provider.hosts(group)) == (autoscaler.size(group), set(autoscaler.nodes(group)))
+        node = elastic.fleet.api.decode("/api/v1/nodes", "v1", "Node", autoscaler.template(group))
+        labels = {key: value for key, value in node["metadata"]["labels"].items() if key != "kubernetes.io/hostname"}
+        assert (provider.resources(group), provider.labels(group)) == (node["status"]["capacity"], labels)
+
+    same()
+    autoscaler.increase(group, 2)
+    hosts = elastic.await_nodes(2)
+    autoscaler.until(lambda: autoscaler.nodes(group) == dict.fromkeys(hosts, "instanceRunning"))
+    elastic.fleet.settle(elastic.namespace, NAME)
+    same()
+    assert {provider.group_of(host) for host in hosts} == {group}
+    assert kind != "MachineDeployment" or not provider.rolls_out(KINDS[kind])
+    marks = {node["spec"]["providerID"]: node["metadata"]["annotations"] for node in json.loads(_nodes(elastic))}
+    for host, machine in hosts.items():
+        told_by_node = (marks[host]["cluster.x-k8s.io/cluster-namespace"], marks[host]["cluster.x-k8s.io/machine"])
+        assert told_by_node == (elastic.namespace, machine)
+    autoscaler.delete(group, hosts)
+    elastic.await_workers(set())
+    elastic.fleet.settle(elastic.namespace, NAME)
+    same()
 
 
 def _never_to_come_up(elastic: Elastic, kind: str) -> None:

@@ -107,6 +107,7 @@ def documents(name: str, namespace: str, version: str) -> Iterable[manifests.Doc
     yield manifests.health_check(name, name, namespace, {"nodeStartupTimeoutSeconds": 0, "unhealthyNodeConditions": conditions})
 
 
+@pytest.mark.timeout(3 * LIMIT_S)
 def test_a_rollout_keeps_its_budget_while_nodes_fail(fleet: Fleet) -> None:
     namespace, seed = fleet.namespace("failing"), random.SystemRandom().randrange(2**32)
     weather = Weather(fleet, namespace, random.Random(seed))

@@ -250,5 +250,5 @@ def test_flaps_are_told_with_what_they_cost() -> None:
     plain = orjson.loads(orjson.dumps(node_flaps.as_json(report)))
     assert (plain["writes_per_flap"], plain["requests"]["writes"], plain["not_ready"]["p99"]) == (2.0, {"reconcilers patch machines/status": 6}, 40.0)
     text = node_flaps.render(report)
-    assert "NotReady  p50 30, p95 40, p99 40, max 40 (n=3)" in text and "never seen within 30 s: 1 m True" in text
+    assert "turns NotReady  p50 30, p95 40, p99 40, max 40 (n=3)" in text and "never seen within 30 s: 1 m True" in text
     assert "reconcilers 50.0%" in text and "reconcilers-0 146 (150)" in text

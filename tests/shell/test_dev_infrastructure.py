@@ -111,9 +111,9 @@ class World:
         """What decisions see."""
         return self.emulator.states["default/demo"]
 
-    async def cluster(self) -> ClusterState:
+    async def cluster(self, **more: Any) -> ClusterState:
         """Make the emulated cluster."""
-        await self.emulator.ensure_cluster({"cluster": "default/demo", "name": "demo-infra", "uid": "uid-demo"})
+        await self.emulator.ensure_cluster({"cluster": "default/demo", "name": "demo-infra", "uid": "uid-demo", **more})
         return self.state
 
     async def machine(self, name: str, kind: str, data: bytes | None = None, **more: Any) -> MachineState:

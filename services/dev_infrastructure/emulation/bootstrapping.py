@@ -172,7 +172,7 @@ class Bootstrapper:
         for component in objects.STATIC_PODS[1:]:
             self._static_pod(cluster, host, component)
         if not cluster.initialized:
-            endpoint = f"{cluster.host}:{cluster.listener.port}" if cluster.listener is not None else cluster.host
+            endpoint = f"{cluster.host}:{cluster.port}" if cluster.port else cluster.host
             configuration = cluster.configuration or objects.minimal_configuration(cluster.key.name, endpoint, host.version)
             for resource, body in objects.cluster_objects(configuration, host.version):
                 _create(cluster, resource, body)

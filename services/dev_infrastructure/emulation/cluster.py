@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -21,11 +22,14 @@ from fleetwake.sim.apiserver import ApiServer, Change, Settings, WriteOptions
 from fleetwake.sim.http import Extensions, application
 from fleetwake.sim.port_forward import PodPorts, PortForwardHandler
 from schemas.keys import ClusterKey
+from services.dev_infrastructure.balancing.load_balancer import BalancerError
 from services.dev_infrastructure.emulation import objects
+from services.dev_infrastructure.emulation.doors import Door, Doors, Doorway, Serving
 from services.dev_infrastructure.emulation.kubelet import Kubelet, crash, delete
-from services.dev_infrastructure.emulation.serving import ApiServerPort, Authenticator, Listener
+from services.dev_infrastructure.emulation.serving import ApiServerPort, Authenticator
 from services.dev_infrastructure.kinds.state import API_SERVER, NODE, ClusterState, MachineState
 
+log = logging.getLogger(__name__)
 JsonDict = dict[str, Any]
 FORMAT = 1
 API_PORT = 6443
@@ -56,7 +60,7 @@ class Host:
     """An emulated machine by its DevMachine: ``uid`` and ``dev_machine`` name it, ``name`` is the Machine's and the Node's.
 
     ``components``: the version of its static pods, where kubeadm was told another than its own; ``api_port``: where its API server listens;
-    ``fetched``: what it fetched once and needs until it is a Node.
+    ``backend_port``: the port behind a load balancer that it has there; ``fetched``: what it fetched once and needs until it is a Node.
     """
 
     uid: str
@@ -75,6 +79,7 @@ class Host:
     serving: KeyPair | None = None
     components: str = ""
     api_port: int = API_PORT
+    backend_port: int = 0
     fetched: bytes = field(default=b"", repr=False)
 
     def fail(self, message: str, data: str, *, waits: bool = False, at: datetime | None = None) -> None:
@@ -88,9 +93,10 @@ class Host:
 
 class EmulatedCluster:
     """See the module. ``dirty`` is called after every change worth keeping, ``keep`` before a client is told that its write is done, ``worth_a_try`` when
-    hosts that wait may find what they wait for.
+    hosts that wait may find what they wait for, ``fell`` when the load balancer does not run any more.
 
-    ``promised_port`` is the port kept on disk, before it is reserved again.
+    ``promised_port`` is the port to reserve again. ``balancer`` names the load balancer ("": none), ``balancer_failure`` says why it
+    does not run.
     """
 
     def __init__(self, key: ClusterKey, dev_cluster: tuple[str, str], now: Callable[[], datetime], dirty: Callable[[EmulatedCluster], None]) -> None:
@@ -102,11 +108,15 @@ class EmulatedCluster:
         self.etcd_serving: KeyPair | None = None
         self.external_etcd = self.initialized = False
         self.configuration: JsonDict = {}
-        self.listener: Listener | None = None
+        self.endpoint: socket.socket | None = None
+        self.door: Door | None = None
+        self.balancer, self.balancer_failure = "", ""
         self.worth_a_try: Callable[[], None] = lambda: None
         self.keep: Callable[[], None] = lambda: None
+        self.fell: Callable[[], None] = lambda: None
         self.afflictions = Afflictions()
         self._now, self._dirty = now, dirty
+        self._serving = asyncio.Lock()
         self._etcd_context: ssl.SSLContext | None = None
         self._endpoints: dict[int, etcd.EtcdEndpoint] = {}
         self._timers: set[asyncio.TimerHandle] = set()
@@ -152,17 +162,46 @@ class EmulatedCluster:
         up = (host for host in self.hosts.values() if API_SERVER in host.done and host.uid not in self.afflictions.down)
         return sorted(up, key=lambda host: host.done[API_SERVER])
 
+    @property
+    def port(self) -> int:
+        """The endpoint's port; 0 while it is not reserved."""
+        return int(self.endpoint.getsockname()[1]) if self.endpoint is not None else 0
+
     def state(self) -> ClusterState:
         """The cluster as decisions see it."""
-        port = self.listener.port if self.listener is not None else 0
-        return ClusterState(self.uid, self.host, port, self.failure, {uid: host.state() for uid, host in self.hosts.items()})
+        machines = {uid: host.state() for uid, host in self.hosts.items()}
+        return ClusterState(self.uid, self.host, self.port, self.failure, machines, balancer=self.balancer, balancer_failure=self.balancer_failure)
 
-    # ---- listener ---------------------------------------------------------------------------------------------------------------------
+    # ---- the way in -------------------------------------------------------------------------------------------------------------------
     def listen(self, reserved: socket.socket) -> None:
-        """Take over a reserved port."""
-        self.listener = Listener(reserved, self._application)
+        """Take over a reserved port; ``balance`` opens the door at it."""
+        self.endpoint = reserved
 
-    def _application(self) -> web.Application:
+    async def balance(self, kind: str, doors: Doors) -> None:
+        """Let clients in at the endpoint through this kind of load balancer ("": none), and start it anew if it fell. A change of kind cuts connections."""
+        if self.endpoint is None or (self.door is not None and (self.balancer, self.balancer_failure) == (kind, "")):
+            return
+        async with self._serving:
+            try:
+                if self.door is None or self.balancer != kind:
+                    if self.door is not None:
+                        await self.door.close()
+                    self.balancer, self.door = kind, None
+                    self.door = doors.make(kind, Doorway(self.endpoint, self._application, str(self.key), self._fell))
+                self.balancer_failure = ""
+                await self.door.open()
+            except BalancerError as error:
+                self.balancer_failure = error.message
+                return
+        await self.serve()
+
+    def _fell(self, message: str) -> None:
+        log.warning("the load balancer of %s does not run: %s", self.key, message, extra={"about": self.key})
+        self.balancer_failure = message
+        self.fell()
+
+    def _application(self, host: Serving | None) -> web.Application:
+        """What an API server serves; ``host`` None: the newest of them."""
         forward = PortForwardHandler(self.ports_of)
 
         async def port_forward(request: web.Request, namespace: str, name: str) -> web.StreamResponse:
@@ -170,8 +209,8 @@ class EmulatedCluster:
             return await forward(request)
 
         async def version(_: web.Request) -> web.Response:
-            servers = self.api_servers
-            told = servers[-1].version if servers else objects.DEFAULT_VERSION
+            mine = [one for one in self.api_servers if host is None or one is host]
+            told = mine[-1].version if mine else objects.DEFAULT_VERSION
             return web.Response(body=orjson.dumps(discovery.version(told)), content_type="application/json")
 
         extensions = Extensions(authenticate=self._authenticator, subresources={("pods", "portforward"): port_forward}, routes=(web.get("/version", version),))
@@ -191,15 +230,15 @@ class EmulatedCluster:
 
     async def serve(self) -> None:
         """Serve if an API server is registered and its etcd can agree on something, else do not."""
-        if self.listener is None:
-            return
-        agreeing = self.external_etcd or not self.etcd.members or self.etcd.has_quorum
-        servers = self.api_servers if agreeing and not self.afflictions.cut else []
-        newest = servers[-1] if servers else None
-        if newest is not None and newest.serving is not None:
-            await self.listener.serve(newest.ca_pem, newest.serving)
-        else:
-            await self.listener.stop()
+        async with self._serving:
+            if self.door is None:
+                return
+            agreeing = self.external_etcd or not self.etcd.members or self.etcd.has_quorum
+            started = sorted((host for host in self.hosts.values() if API_SERVER in host.done), key=lambda host: host.done[API_SERVER])
+            try:
+                await self.door.serve(started, self.api_servers if agreeing and not self.afflictions.cut else [])
+            except BalancerError as error:
+                self._fell(error.message)
 
     def ports_of(self, namespace: str, pod: str) -> PodPorts | None:
         """The ports that a pod listens on; None when there is no such pod."""
@@ -208,8 +247,9 @@ class EmulatedCluster:
         for host in self.hosts.values() if namespace == objects.SYSTEM else ():
             if pod == f"etcd-{host.name}" and host.member_id:
                 return {2379: self._endpoint(host.member_id)}
-            if pod == f"kube-apiserver-{host.name}" and host.serving is not None and self.listener is not None:
-                return {host.api_port: ApiServerPort(self.listener, host.ca_pem, host.serving)}
+            if pod == f"kube-apiserver-{host.name}" and host.serving is not None:
+                listener = self.door.listener_of(host) if self.door is not None else None
+                return {host.api_port: ApiServerPort(listener, host.ca_pem, host.serving)} if listener is not None else {}
         return {}
 
     def _endpoint(self, member_id: int) -> etcd.EtcdEndpoint:
@@ -285,8 +325,15 @@ class EmulatedCluster:
             handle.cancel()
         for endpoint in self._endpoints.values():
             endpoint.hang_up()
-        if self.listener is not None:
-            await self.listener.close()
+        async with self._serving:
+            self.promised_port = self.port or self.promised_port
+            door, self.door = self.door, None
+            reserved, self.endpoint = self.endpoint, None
+            if door is not None:
+                await door.close()
+            if reserved is not None:
+                reserved.close()
+                await asyncio.sleep(0)  # uvloop closes the duplicate at its next turn
 
     # ---- keeping ----------------------------------------------------------------------------------------------------------------------
     def to_bytes(self) -> bytes:
@@ -297,7 +344,8 @@ class EmulatedCluster:
             "devCluster": self.dev_cluster,
             "uid": self.uid,
             "host": self.host,
-            "port": self.listener.port if self.listener is not None else self.promised_port,
+            "port": self.port or self.promised_port,
+            "balancer": self.balancer,
             "initialized": self.initialized,
             "externalEtcd": self.external_etcd,
             "configuration": self.configuration,
@@ -321,7 +369,7 @@ class EmulatedCluster:
             raise ValueError(f"state of format {head['format']}; this version reads {FORMAT}")
         cluster = cls(ClusterKey.parse(head["cluster"]), (head["devCluster"], head["uid"]), now, dirty)
         cluster.kubelet.close()
-        cluster.host, cluster.promised_port = head["host"], head["port"]
+        cluster.host, cluster.promised_port, cluster.balancer = head["host"], head["port"], head.get("balancer", "")
         cluster.initialized, cluster.external_etcd, cluster.configuration = head["initialized"], head["externalEtcd"], head["configuration"]
         cluster.etcd = etcd.EmulatedEtcd.from_json(head["etcd"])
         cluster.etcd_ca, cluster.etcd_serving = head["etcdCA"].encode(), _pair(head["etcdServing"])
@@ -362,6 +410,7 @@ def _host_json(host: Host) -> JsonDict:
         "serving": _pair_json(host.serving),
         "components": host.components,
         "apiPort": host.api_port,
+        "backendPort": host.backend_port,
         "fetched": base64.b64encode(host.fetched).decode(),
     }
 
@@ -384,5 +433,6 @@ def _host(value: JsonDict) -> Host:
         _pair(value["serving"]),
         value.get("components", ""),
         value.get("apiPort", API_PORT),
+        value.get("backendPort", 0),
         base64.b64decode(value.get("fetched", "")),
     )

@@ -24,6 +24,7 @@ from schemas.keys import ClusterKey, ObjectKey
 from services.dev_infrastructure.emulation import fetching
 from services.dev_infrastructure.emulation.bootstrapping import Bootstrapper, Fetcher, SecretReader
 from services.dev_infrastructure.emulation.cluster import EmulatedCluster, Host
+from services.dev_infrastructure.emulation.doors import Doors
 from services.dev_infrastructure.emulation.faults import Inflicted, refuse
 from services.dev_infrastructure.emulation.objects import DEFAULT_VERSION
 from services.dev_infrastructure.emulation.ports import PortPool
@@ -56,6 +57,7 @@ class Emulator:
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
         self._faults = Inflicted(outside.now)
+        self._doors = Doors(outside.ports, outside.folder)
         self._bootstrapper = Bootstrapper(outside.secret, outside.fetch, outside.now)
         self.clusters: dict[str, EmulatedCluster] = {}
         self.states: dict[str, ClusterState] = {}
@@ -75,6 +77,7 @@ class Emulator:
         if folder is None:
             return
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._doors.recover()
         for path in sorted(folder.glob("*.jsonl")):
             try:
                 cluster = EmulatedCluster.from_bytes(path.read_bytes(), self._outside.now, self._dirty)
@@ -83,8 +86,8 @@ class Emulator:
                 continue
             self._register(cluster)
             self._reserve(cluster, cluster.promised_port)
+            await cluster.balance(cluster.balancer, self._doors)
             self._publish(cluster)
-            await cluster.serve()
 
     async def keep_only(self, uids: frozenset[str]) -> None:
         """Forget clusters and hosts whose DevCluster or DevMachine is not among these: they went while nobody looked."""
@@ -107,6 +110,7 @@ class Emulator:
     def _register(self, cluster: EmulatedCluster) -> None:
         cluster.worth_a_try = lambda: self._retry(cluster)
         cluster.keep = lambda: self._keep(cluster)
+        cluster.fell = lambda: self._fell(cluster)
         self.clusters[str(cluster.key)] = cluster
 
     def _reserve(self, cluster: EmulatedCluster, port: int) -> None:
@@ -118,7 +122,7 @@ class Emulator:
 
     # ---- actions ----------------------------------------------------------------------------------------------------------------------
     async def ensure_cluster(self, arguments: Mapping[str, Any]) -> None:
-        """Make an emulated cluster and reserve its port."""
+        """Make an emulated cluster, reserve its port and open the door at it."""
         wanted = ClusterArguments.model_validate(arguments)
         cluster = self.clusters.get(wanted.cluster)
         if cluster is not None and cluster.uid != wanted.uid:
@@ -128,16 +132,17 @@ class Emulator:
             cluster = EmulatedCluster(ClusterKey.parse(wanted.cluster), (wanted.name, wanted.uid), self._outside.now, self._dirty)
             cluster.host = wanted.host or self._outside.ports.host
             self._register(cluster)
-        if cluster.listener is None:
+        if cluster.endpoint is None:
             self._reserve(cluster, wanted.port or cluster.promised_port)
+        await cluster.balance(wanted.balancer, self._doors)
         self._publish(cluster)
         self._save(cluster)
-        if cluster.failure:
+        if cluster.failure or cluster.balancer_failure:
             # no wake: the run that asked is repeated after its backoff, and then tells
-            raise UnavailableError(cluster.failure, operation=f"reserve an endpoint for {cluster.key}")
+            raise UnavailableError(cluster.failure or cluster.balancer_failure, operation=f"give {cluster.key} an endpoint")
         await self._faults.on_cluster(cluster, wanted.faults)
         self._publish(cluster)
-        self._outside.wake(ObjectKey(DevCluster.GROUP, DevCluster.KIND, cluster.key.namespace, cluster.dev_cluster))
+        self._outside.wake(self._cluster_key(cluster))
 
     async def ensure_machine(self, arguments: Mapping[str, Any]) -> None:
         """Request a host, and bring it to the stages wanted."""
@@ -229,6 +234,15 @@ class Emulator:
             self._publish(cluster)
         for host in waiting:
             self._outside.wake(self._machine_key(cluster, host))
+
+    def _fell(self, cluster: EmulatedCluster) -> None:
+        """The load balancer does not run any more: let it be told, and started anew."""
+        self._publish(cluster)
+        self._outside.wake(self._cluster_key(cluster))
+
+    @staticmethod
+    def _cluster_key(cluster: EmulatedCluster) -> ObjectKey:
+        return ObjectKey(DevCluster.GROUP, DevCluster.KIND, cluster.key.namespace, cluster.dev_cluster)
 
     def _machine_key(self, cluster: EmulatedCluster, host: Host) -> ObjectKey:
         return ObjectKey(DevMachine.GROUP, DevMachine.KIND, cluster.key.namespace, host.dev_machine)

@@ -16,6 +16,10 @@ class PortPool:
         self.host, self._first, self._last = host, first, last
         self._next = first
 
+    def at(self, host: str) -> PortPool:
+        """The same ports of another address."""
+        return PortPool(host, self._first, self._last)
+
     def reserve(self) -> socket.socket:
         """A socket bound to a free port.
 

@@ -1,7 +1,7 @@
-"""The front door of one emulated cluster: a TLS listener whose port is promised long before it serves, and the pods' own ports behind it.
+"""What an emulated API server is reached by: a TLS listener whose port is promised long before it serves, and the pods' own ports behind it.
 
-Client certificates are verified against the cluster's CA; who has none is nobody. The listener shows the certificate of the API server that registered
-last; each API server's own certificate is shown on port 6443 of its pod.
+Client certificates are verified against the cluster's CA; who has none is nobody. A listener shows the certificate it is told to, and each API server's own
+is shown on port 6443 of its pod.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Authenticator:
 
 
 class Listener:
-    """The listener of one cluster. ``make`` makes the application it serves, anew for each start.
+    """A listener of a cluster. ``make`` makes the application it serves, anew for each start.
 
     One socket stays bound for the whole life; what is served is a duplicate of it. A shutdown ends listening but not the binding (Linux), so the port is
     never free in between.
@@ -74,6 +74,11 @@ class Listener:
     def serving(self) -> bool:
         """Whether it takes connections."""
         return self._runner is not None
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._runner.server.connections) if self._runner is not None and self._runner.server is not None else 0
 
     async def serve(self, ca_pem: bytes, certificate: KeyPair) -> None:
         """Take connections from now on, or, if it does, show this certificate to new ones."""

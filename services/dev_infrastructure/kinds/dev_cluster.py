@@ -1,6 +1,6 @@
-"""DevCluster: the endpoint of an emulated cluster.
+"""DevCluster: the endpoint of an emulated cluster, and the load balancer at it if the spec asks for one.
 
-Source: kinds.md §14; contracts.md §2.
+Source: kinds.md §14; contracts.md §2; Cluster API v1.14 DevCluster (type and reasons of LoadBalancerAvailable).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from services.dev_infrastructure.kinds.state import LOCAL, ClusterArguments, Clu
 from services.dev_infrastructure.kinds.told import READY
 
 MANAGER = "capi-devcluster"
-OWNED = OwnedStatus(MANAGER, ("initialization", "failureDomains"), (READY, PAUSED))
+LOAD_BALANCER_AVAILABLE = "LoadBalancerAvailable"
+OWNED = OwnedStatus(MANAGER, ("initialization", "failureDomains"), (READY, LOAD_BALANCER_AVAILABLE, PAUSED), conditional=(LOAD_BALANCER_AVAILABLE,))
 FAILURE_DOMAINS = "dev.fleetwake.io/failure-domains"
 """Annotation: the failure domains that the emulated infrastructure reports, comma separated; hosts can be anywhere. Read for kinds.md §14."""
 CLUSTER = GroupKind(Cluster.GROUP, Cluster.KIND)
@@ -64,20 +65,28 @@ def reconcile(observed: Observed) -> Plan:
         return Plan()
     if found.spec.backend.in_memory is None:
         return _told(observed, "only the inMemory backend is available here: set spec.backend.inMemory")
-    if observed.state is None or observed.state.faults != faults(found.metadata.annotations):
+    state = observed.state
+    if state is None or (state.faults, state.balancer) != (faults(found.metadata.annotations), load_balancer(found)):
         return Plan((ensure_cluster(found, cluster),))
-    if observed.state.failure:
-        told = _told(observed, observed.state.failure)
+    if state.failure or state.balancer_failure:
+        told = _told(observed, state.failure or state.balancer_failure)
         return Plan((*told.steps, ensure_cluster(found, cluster)))
-    return _provisioned(observed, observed.state)
+    return _provisioned(observed, state)
+
+
+def load_balancer(found: DevCluster) -> str:
+    """The type of the load balancer that a DevCluster asks for; "" for none."""
+    backend = found.spec.backend.in_memory
+    return backend.load_balancer.type if backend is not None and backend.load_balancer is not None else ""
 
 
 def ensure_cluster(found: DevCluster, cluster: Cluster) -> Local:
-    """The step that makes the emulated cluster; an endpoint already in the spec is the one to serve."""
-    endpoint = found.spec.control_plane_endpoint
+    """The step that makes the emulated cluster; an endpoint already in the spec is the one to serve, else one that the user gave the Cluster."""
+    given = found.spec.control_plane_endpoint
+    endpoint = given if given.valid else cluster.spec.control_plane_endpoint
     key = str(ClusterKey(cluster.namespace, cluster.name))
     arguments = ClusterArguments(cluster=key, name=found.name, uid=found.metadata.uid, host=endpoint.host or "", port=endpoint.port or 0)
-    arguments = arguments.model_copy(update={"faults": faults(found.metadata.annotations)})
+    arguments = arguments.model_copy(update={"balancer": load_balancer(found), "faults": faults(found.metadata.annotations)})
     return Local("ensure_cluster", "the cluster needs an endpoint", arguments.model_dump())
 
 
@@ -101,10 +110,12 @@ def _provisioned(observed: Observed, state: ClusterState) -> Plan:
 
 def _told(observed: Observed, failure: str, generation: int = 0) -> Plan:
     found = observed.dev_cluster
-    values = (
+    values = [
         ConditionValue(READY, FALSE, "NotReady", failure) if failure else ConditionValue(READY, TRUE, "Ready"),
         ConditionValue(PAUSED, FALSE, "NotPaused"),
-    )
+    ]
+    if observed.state is not None and observed.state.balancer:
+        values.insert(1, _load_balancer_told(observed.state))
     provisioned = not failure or bool(found.status.initialization.provisioned)
     status = {
         "initialization": {"provisioned": provisioned or None},
@@ -114,6 +125,11 @@ def _told(observed: Observed, failure: str, generation: int = 0) -> Plan:
     step = status_apply(found, MANAGER, status)
     steps: tuple[Step, ...] = (step,) if step is not None else ()
     return Plan(steps)
+
+
+def _load_balancer_told(state: ClusterState) -> ConditionValue:
+    failure = state.failure or state.balancer_failure
+    return ConditionValue(LOAD_BALANCER_AVAILABLE, FALSE, "NotAvailable", failure) if failure else ConditionValue(LOAD_BALANCER_AVAILABLE, TRUE, "Available")
 
 
 def failure_domains(found: DevCluster) -> tuple[str, ...]:

@@ -44,7 +44,10 @@ class MachineState:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """An emulated cluster: its reserved endpoint (``port`` 0: none, ``failure`` says why) and its machines by the uid of their DevMachine."""
+    """An emulated cluster: its reserved endpoint (``port`` 0: none, ``failure`` says why) and its machines by the uid of their DevMachine.
+
+    ``balancer`` is the kind of load balancer at the endpoint ("": none), ``balancer_failure`` why it does not run.
+    """
 
     uid: str
     host: str
@@ -52,16 +55,20 @@ class ClusterState:
     failure: str = ""
     machines: Mapping[str, MachineState] = field(default_factory=dict)
     faults: Faults = NO_FAULTS
+    balancer: str = ""
+    balancer_failure: str = ""
 
 
 class ClusterArguments(Frozen):
-    """Arguments of the action ``ensure_cluster``. ``cluster`` is the Cluster's key; ``host`` and ``port`` an endpoint already promised."""
+    """Arguments of the action ``ensure_cluster``. ``cluster`` is the Cluster's key; ``host`` and ``port`` an endpoint already promised, ``balancer`` the kind
+    of load balancer at it ("": none)."""
 
     cluster: str
     name: str
     uid: str
     host: str = ""
     port: int = 0
+    balancer: str = ""
     faults: Faults = NO_FAULTS
 
 

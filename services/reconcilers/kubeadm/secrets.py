@@ -32,8 +32,7 @@ ISSUED_AT = "fleetwake.io/certificate-issued-at"
 """Annotation on the kubeconfig Secret: when its client certificate was made. A cache never holds the certificate itself."""
 
 TOKEN_TTL = timedelta(minutes=15)
-TOKEN_REFRESH_WHEN_LEFT = TOKEN_TTL * 5 / 6
-TOKEN_CHECK_EVERY = TOKEN_TTL / 3
+"""How long a bootstrap token lives unless the settings say otherwise."""
 TOKEN_EXPIRES_AT = "fleetwake.io/expires-at"
 """Annotation on a token Secret: its expiration again, because what is read of a Secret's data is only its hash."""
 TOKEN_NAMESPACE = "kube-system"
@@ -178,15 +177,15 @@ def token(inputs: SecretInputs, ca: ObjectKey, config_uid: str, counter: int = 0
     return f"{token_id(config_uid, counter)}.{token_secret(inputs, ca, config_uid, counter)}"
 
 
-def token_body(cluster: ClusterKey, config_uid: str, counter: int = 0) -> Body:
-    """The body of the token's Secret, expiring TOKEN_TTL after it is sent."""
+def token_body(cluster: ClusterKey, config_uid: str, counter: int = 0, ttl: timedelta = TOKEN_TTL) -> Body:
+    """The body of the token's Secret, expiring ``ttl`` after it is sent."""
     ca, identity = secret_key(cluster, Purpose.CA), token_id(config_uid, counter)
 
     def render(inputs: SecretInputs) -> dict[str, bytes]:
         return {
             "token-id": identity.encode(),
             "token-secret": token_secret(inputs, ca, config_uid, counter).encode(),
-            "expiration": wire_time(inputs.now + TOKEN_TTL).encode(),
+            "expiration": wire_time(inputs.now + ttl).encode(),
             "usage-bootstrap-signing": b"true",
             "usage-bootstrap-authentication": b"true",
             "auth-extra-groups": TOKEN_GROUP.encode(),
@@ -196,16 +195,16 @@ def token_body(cluster: ClusterKey, config_uid: str, counter: int = 0) -> Body:
     metadata = {
         "name": token_key(cluster, identity).name,
         "namespace": TOKEN_NAMESPACE,
-        "annotations": {TOKEN_EXPIRES_AT: time_of_sending("expiration", TOKEN_TTL)},
+        "annotations": {TOKEN_EXPIRES_AT: time_of_sending("expiration", ttl)},
     }
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": TOKEN_TYPE, "data": Computed("bootstrap token", render, secrets=(ca,))}
 
 
-def token_refresh() -> Body:
-    """The merge patch that lets a token live TOKEN_TTL from now."""
+def token_refresh(ttl: timedelta = TOKEN_TTL) -> Body:
+    """The merge patch that lets a token live ``ttl`` from now."""
     return {
-        "metadata": {"annotations": {TOKEN_EXPIRES_AT: time_of_sending("expiration", TOKEN_TTL)}},
-        "data": {"expiration": Computed("expiration", lambda inputs: wire_time(inputs.now + TOKEN_TTL).encode())},
+        "metadata": {"annotations": {TOKEN_EXPIRES_AT: time_of_sending("expiration", ttl)}},
+        "data": {"expiration": Computed("expiration", lambda inputs: wire_time(inputs.now + ttl).encode())},
     }
 
 

@@ -31,7 +31,7 @@ from tests.e2e.secret_needles import ALIGNMENTS, needles_of
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
-CLUSTERS = ("demo", "small")
+CLUSTERS = ("demo", "pooled", "small")
 SERVICES = {"fleetwake-watcher", "fleetwake-reconcilers", "fleetwake-remediation", "fleetwake-autoscaler-bridge", "fleetwake-dev-infrastructure"}
 TELLING = SERVICES | {"fleetwake-admission"}
 """Those that log; the webhooks make no spans."""
@@ -163,7 +163,7 @@ def _targets(stack: Stack) -> list[tuple[str, str]]:
         'sum by (service) (controller_runtime_reconcile_total{service="reconcilers"}) > 0',
         'sum(controller_runtime_reconcile_total{service="dev_infrastructure"}) > 0',
         'sum(apiserver_request_total{job="kube-apiserver", resource="machines"}) > 0',
-        'count(capi_cluster_status_condition{type="Available", status="True"} == 1) == 2',
+        f'count(capi_cluster_status_condition{{type="Available", status="True"}} == 1) == {len(CLUSTERS)}',
         "sum(otelcol_receiver_accepted_spans_total or otelcol_receiver_accepted_spans) > 0",
     ],
 )

@@ -14,6 +14,7 @@ from schemas.api.infrastructure.v1beta2.dev_cluster import (
     DockerClusterBackend,
     DockerLoadBalancer,
     InMemoryClusterBackend,
+    InMemoryLoadBalancer,
     LocalObjectReference,
 )
 from schemas.api.infrastructure.v1beta2.dev_machine import (
@@ -82,6 +83,7 @@ __all__ = [
     "InMemoryAPIServer",
     "InMemoryClusterBackend",
     "InMemoryEtcd",
+    "InMemoryLoadBalancer",
     "InMemoryMachineBackend",
     "InMemoryNode",
     "InMemoryVM",

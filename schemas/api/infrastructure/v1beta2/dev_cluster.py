@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,8 +43,18 @@ class DockerClusterBackend(Frozen):
     """The load balancer."""
 
 
+class InMemoryLoadBalancer(Frozen):
+    """A load balancer at the endpoint of an emulated cluster, before the API servers of its control plane hosts."""
+
+    type: Literal["InProcess", "HAProxy"]
+    """Which one; a change cuts the connections there are."""
+
+
 class InMemoryClusterBackend(Frozen):
     """A cluster that is only emulated."""
+
+    load_balancer: InMemoryLoadBalancer | None = None
+    """The load balancer; without one a single listener stands for all API servers. Cluster API's own provider has none here."""
 
 
 class DevClusterBackend(Frozen):

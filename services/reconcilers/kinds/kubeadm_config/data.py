@@ -71,7 +71,7 @@ def needs_token(observed: Observed) -> bool:
 
 def create_token(observed: Observed, counter: int) -> Create:
     """Create the token's Secret in the workload cluster. Its name and bytes are derived: a repeat meets its own work."""
-    body = secrets.token_body(observed.cluster_key, observed.config.metadata.uid, counter)
+    body = secrets.token_body(observed.cluster_key, observed.config.metadata.uid, counter, observed.token_ttl)
     return Create(body, reason="a node joins with a bootstrap token", cluster=str(observed.cluster_key))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from fleetwake import contracts, labels
@@ -25,7 +25,7 @@ from services.reconcilers.bootstrap.host import Role
 from services.reconcilers.bootstrap.request import FetchPoint, Request, fetches
 from services.reconcilers.kinds.kubeconfig import server_url
 from services.reconcilers.kubeadm.documents import ClusterFacts
-from services.reconcilers.kubeadm.secrets import Purpose, certificate_files, secret_key
+from services.reconcilers.kubeadm.secrets import TOKEN_TTL, Purpose, certificate_files, secret_key
 from services.reconcilers.kubeadm.versions import normalized
 
 Owner: TypeAlias = Machine | MachinePool
@@ -33,6 +33,8 @@ SECRET, CONFIG_MAP = GroupKind("", "Secret"), GroupKind("", "ConfigMap")
 LOCK_KEY = "lock-information"
 FETCH_POINT = "bootstrap-data"
 """What ``view.local`` calls the service that hosts fetch from."""
+TOKEN_LIFE = "bootstrap-token-ttl"
+"""What it calls the time that bootstrap tokens live."""
 TOKEN_ROTATION = "fleetwake.io/bootstrap-token-rotation"
 """Annotation on a KubeadmConfig of a MachinePool: how often its token was exchanged."""
 
@@ -70,6 +72,12 @@ class Observed:
     failure: Failure | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
     fetch: FetchPoint | None = None
+    token_ttl: timedelta = TOKEN_TTL
+
+    @property
+    def token_check_every(self) -> timedelta:
+        """How often a bootstrap token is looked at."""
+        return self.token_ttl / 3
 
     @property
     def cluster_key(self) -> ClusterKey:
@@ -201,6 +209,7 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         failure=view.failure(),
         spec=spec,
         fetch=view.local(FETCH_POINT),
+        token_ttl=view.local(TOKEN_LIFE) or TOKEN_TTL,
     )
 
 

@@ -119,7 +119,7 @@ def _join(observed: Observed) -> Plan:
         return _waiting(observed, "Waiting for Cluster spec.controlPlaneEndpoint to be set")
     if data.needs_token(observed) and not observed.workload.connected:
         return _waiting(observed, "Waiting for the connection to the workload cluster")
-    return Plan((*_release(observed), *data.join_steps(observed), *_sources_status(observed)), requeue_after=secrets.TOKEN_CHECK_EVERY)
+    return Plan((*_release(observed), *data.join_steps(observed), *_sources_status(observed)), requeue_after=observed.token_check_every)
 
 
 def _release(observed: Observed) -> tuple[Step, ...]:

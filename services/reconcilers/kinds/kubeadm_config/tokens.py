@@ -23,7 +23,6 @@ from services.reconcilers.kinds.kubeadm_config import data
 from services.reconcilers.kinds.kubeadm_config.observed import TOKEN_ROTATION, Observed
 from services.reconcilers.kubeadm import secrets
 
-ROTATE_WHEN_LEFT = secrets.TOKEN_TTL / 2
 LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -35,7 +34,8 @@ def bootstrap(observed: Observed) -> Plan:
     if isinstance(observed.owner, MachinePool) and _data_is_behind(observed, identity):
         # a rotation was interrupted between the spec and the data
         return Plan(tuple(_rewritten(observed, observed.token_counter)))
-    first_look = _made_at(observed) + secrets.TOKEN_CHECK_EVERY
+    every = observed.token_check_every
+    first_look = _made_at(observed) + every
     if observed.at < first_look:
         return Plan(requeue_after=first_look - observed.at)
     if not observed.workload.connected:
@@ -44,22 +44,22 @@ def bootstrap(observed: Observed) -> Plan:
     query = f"get//v1/Secret/{key.namespace}/{key.name}"
     look = Look(observed.cluster_key, query, reason="a bootstrap token lives for a quarter of an hour")
     found = observed.workload.looks.get(query)
-    if found is None or observed.at - found.at >= secrets.TOKEN_CHECK_EVERY:
-        return Plan((look,), requeue_after=secrets.TOKEN_CHECK_EVERY)
-    wait = found.at + secrets.TOKEN_CHECK_EVERY - observed.at
+    if found is None or observed.at - found.at >= every:
+        return Plan((look,), requeue_after=every)
+    wait = found.at + every - observed.at
     if found.error:
         return Plan(requeue_after=wait)
     if found.value is None:
-        return Plan((data.create_token(observed, observed.token_counter), look), requeue_after=secrets.TOKEN_CHECK_EVERY)
+        return Plan((data.create_token(observed, observed.token_counter), look), requeue_after=every)
     # judged at the time of the look: a wake-up in between finds the same answer and asks for nothing
     left = _expires(found.value) - found.at
     if observed.whole_pool:
-        return Plan(_rotation(observed), requeue_after=secrets.TOKEN_CHECK_EVERY) if left < ROTATE_WHEN_LEFT else Plan(requeue_after=wait)
-    if left > secrets.TOKEN_REFRESH_WHEN_LEFT:
+        return Plan(_rotation(observed), requeue_after=every) if left < observed.token_ttl / 2 else Plan(requeue_after=wait)
+    if left > observed.token_ttl * 5 / 6:
         return Plan(requeue_after=wait)
     uid = str(found.value.get("metadata", {}).get("uid", ""))
-    prolong = Patch(key, "v1", uid, secrets.token_refresh(), reason="the node has not joined yet")
-    return Plan((prolong, look), requeue_after=secrets.TOKEN_CHECK_EVERY)
+    prolong = Patch(key, "v1", uid, secrets.token_refresh(observed.token_ttl), reason="the node has not joined yet")
+    return Plan((prolong, look), requeue_after=every)
 
 
 def _rotation(observed: Observed) -> tuple[Step, ...]:
