@@ -31,7 +31,7 @@ def namespace(fleet: Fleet) -> str:
     paused = {"Cluster", "MachineDeployment", "MachinePool", "MachineHealthCheck"}
 
     def silent(world: World) -> list[str]:
-        return [f"{kind} is not Paused" for kind in paused for one in world.all(kind, found) if condition(one, "Paused") != "True"]
+        return [f"{kind} is not Paused" for kind in paused if [condition(one, "Paused") for one in world.all(kind, found)] != ["True"]]
 
     fleet.recorder.wait(silent, LIMIT_S, "all paused")
     for kind in paused:
