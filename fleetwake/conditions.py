@@ -24,6 +24,7 @@ UNKNOWN: ConditionStatus = "Unknown"
 
 NOT_YET_REPORTED = "NotYetReported"
 NO_REASON_REPORTED = "NoReasonReported"
+_NOT_YET = "Condition not yet reported"
 MESSAGES_MAX = 3
 NAMES_MAX = 3
 MESSAGE_LENGTH_MAX = 32768
@@ -173,6 +174,11 @@ def overlay(stored: Iterable[Judged], desired: Iterable[Judged]) -> tuple[Judged
     return (*(condition for condition in stored if condition.type not in new), *new.values())
 
 
+def not_yet_reported(type_: str) -> ConditionValue:
+    """What stands for a condition of which nobody has told anything."""
+    return ConditionValue(type_, UNKNOWN, NOT_YET_REPORTED, _NOT_YET)
+
+
 # --- summary: many types of one object -------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +210,7 @@ def summary(rule: Summary, conditions: Iterable[Judged], overrides: Iterable[Jud
         if type_ in by_type:
             scope.append(by_type[type_])
         elif type_ not in rule.ignore_missing:
-            scope.append(ConditionValue(type_, UNKNOWN, NOT_YET_REPORTED, "Condition not yet reported"))
+            scope.append(not_yet_reported(type_))
     priority = rule.priority or polarity(*rule.negative)
     weightiest = min((priority(condition) for condition in scope), default=Priority.UNKNOWN)
     bullets = [

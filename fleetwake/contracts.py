@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, get
 from fleetwake.kind import External
+from fleetwake.legacy_conditions import READY, WARNING, Legacy
 from fleetwake.versions import newer
 from schemas.api.core.v1beta2.shared import APIEndpoint, FailureDomain, MachineAddress
 from schemas.api.meta import ConditionStatus
@@ -94,6 +95,17 @@ def condition(obj: External, type_: str) -> ConditionValue | None:
     return found if isinstance(found, ConditionValue) else None
 
 
+def legacy_ready(obj: External) -> Legacy | None:
+    """The Ready condition of the v1beta1 contract, wherever the object's own contract keeps it; None when it reports none."""
+    path = ("conditions",) if obj.contract == V1BETA1 else ("deprecated", "v1beta1", "conditions")
+    told = field(obj, "status", *path)
+    for one in told if isinstance(told, list | tuple) else ():
+        if isinstance(one, Mapping) and one.get("type") == READY and one.get("status") in (TRUE, FALSE, UNKNOWN):
+            severity = str(one.get("severity") or WARNING) if one["status"] == FALSE else ""
+            return Legacy(READY, one["status"], severity, str(one.get("reason") or ""), str(one.get("message") or ""))
+    return None
+
+
 def _time(value: Any) -> datetime | None:
     if not isinstance(value, str) or not value:
         return None
@@ -102,6 +114,11 @@ def _time(value: Any) -> datetime | None:
     except ValidationError:
         return None
     return found if found.tzinfo is not None else None
+
+
+def failure(obj: External) -> tuple[str, str]:
+    """``status.failureReason`` and ``status.failureMessage``, each ``""`` when not reported; providers of the newer contract may still set them."""
+    return _text(obj, "status", "failureReason"), _text(obj, "status", "failureMessage")
 
 
 def api_endpoint(obj: External) -> APIEndpoint:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from fleetwake.conditions import MESSAGE_LENGTH_MAX, UNKNOWN, ConditionValue, order, wire_time
+from fleetwake.conditions import MESSAGE_LENGTH_MAX, UNKNOWN, ConditionValue, merge, order, wire_time
 from fleetwake.kind import Failure, Unread
 from fleetwake.pausing import OwnedStatus
 from fleetwake.plan import Apply, Plan
@@ -45,10 +45,12 @@ def telling(owned: OwnedStatus, api_version: str, *types: str) -> Callable[[Unre
         stored: Mapping[str, Any] = unread.state.get("status") or {}
         kept = {one["type"]: one for one in stored.get("conditions") or () if one.get("type") in owned.condition_types}
         told = {type_: _told(unread, type_, kept.get(type_)) for type_ in types}
-        if all(kept.get(type_) == condition for type_, condition in told.items()):
+        untold = owned.untold(kept.keys() | told.keys())
+        if not untold and all(kept.get(type_) == condition for type_, condition in told.items()):
             return Plan(requeue_after=LOOK_AGAIN)
         status = {name: stored[name] for name in owned.fields if name in stored}
-        status["conditions"] = sorted((kept | told).values(), key=lambda one: order(one["type"]))
+        absent = merge((), untold, unread.state["metadata"].get("generation", 0), unread.at)
+        status["conditions"] = sorted((*(kept | told).values(), *absent), key=lambda one: order(one["type"]))
         step = Apply(
             key=unread.key,
             api_version=api_version,

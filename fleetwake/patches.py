@@ -209,7 +209,6 @@ def status_apply(
     """
     stored = getattr(obj, STATUS)
     have = wire(stored)
-    body = pruned(status)
     gone = set(absent_conditions) & {one["type"] for one in have.get("conditions", ())}
     if not gone and not differs(have, status):
         return None
@@ -217,7 +216,7 @@ def status_apply(
         key=key_of(obj),
         api_version=api_version_of(obj),
         uid=obj.metadata.uid,
-        body={STATUS: body},
+        body={STATUS: pruned(status)},
         reason="status tells what was observed",
         manager=manager,
         subresource=STATUS,
@@ -247,22 +246,22 @@ def pruned(value: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def differs(have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
+def differs(have: Mapping[str, Any], want: Mapping[str, Any], *, by_type: bool = True) -> bool:
     """Whether a stored object lacks something wanted, or has something wanted absent (None); fields not named in ``want`` do not count.
 
-    Lists are compared whole, except ``conditions``: there only the wanted types count.
+    Lists are compared whole, except its ``conditions`` (not those of older contracts, further down): there only the wanted types count.
     """
     for name, wanted in want.items():
         stored = have.get(name)
-        if name == "conditions" and isinstance(wanted, list | tuple):
-            by_type = {one["type"]: one for one in stored or ()}
-            if any(_condition(by_type.get(one["type"])) != _condition(one) for one in wanted):
+        if by_type and name == "conditions" and isinstance(wanted, list | tuple):
+            told = {one["type"]: one for one in stored or ()}
+            if any(_condition(told.get(one["type"])) != _condition(one) for one in wanted):
                 return True
         elif isinstance(wanted, Mapping):
-            if differs(stored if isinstance(stored, Mapping) else {}, wanted):
+            if differs(stored if isinstance(stored, Mapping) else {}, wanted, by_type=False):
                 return True
         elif isinstance(wanted, list | tuple):
-            if [_plain(one) for one in stored or ()] != [_plain(one) for one in wanted]:
+            if stored != list(wanted) and [_plain(one) for one in stored or ()] != [_plain(one) for one in wanted]:
                 return True
         elif stored != wanted:
             return True
@@ -284,6 +283,11 @@ def _condition(value: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
         value.get("observedGeneration") or 0,
         value.get("lastTransitionTime"),
     )
+
+
+def following(step: Apply | None, *, when: bool) -> Apply | None:
+    """The same status, told only if the steps before it succeed, ``when`` it says what they bring about."""
+    return replace(step, follows=True) if step is not None and when else step
 
 
 def fenced(step: Apply, obj: KubeObject) -> Apply:

@@ -83,7 +83,8 @@ class Apply:
     ``body`` is the fields alone (no apiVersion, kind, name: the shell adds them from ``key`` and ``api_version``). ``uid`` is sent so that a vanished
     object is never re-created; ``resource_version`` is sent when the write must not overtake another (latches). Steps whose ``subresource`` is
     ``status`` are carried out even when an earlier step failed: they tell what was observed. ``informs``: nobody waits for this write, the
-    shell may put it off for a moment (``fleetwake.shell.spacing``) and then write what is true by then.
+    shell may put it off for a moment (``fleetwake.shell.spacing``) and then write what is true by then. ``follows``: it tells what the steps before it
+    bring about, so that it is not carried out when one of them failed.
     """
 
     key: ObjectKey
@@ -95,6 +96,7 @@ class Apply:
     subresource: str = ""
     resource_version: str = ""
     informs: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

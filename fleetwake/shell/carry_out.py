@@ -176,7 +176,7 @@ class CarryOut:
                 await self._together(run, step)
                 failed = failed or len(run.failures) > before
                 continue
-            if failed and not (isinstance(step, Apply) and step.subresource == "status"):
+            if failed and not (isinstance(step, Apply) and step.subresource == "status" and not step.follows):
                 continue
             outcome = run.outcome(step)
             try:

@@ -187,7 +187,7 @@ def test_deleted_cluster_frees_its_port_first() -> None:
 def test_paused_cluster_says_so_once() -> None:
     view = world(cluster(spec={"paused": True}), dev())
     assert len(view.run(dev_cluster.KIND, "default", "infra").steps) == 1
-    assert conditions(view, "DevCluster", "infra") == {"Paused": "True/Paused"}
+    assert conditions(view, "DevCluster", "infra") == {"Ready": "Unknown/NotYetReported", "Paused": "True/Paused"}
     assert not view.run(dev_cluster.KIND, "default", "infra").steps
 
 

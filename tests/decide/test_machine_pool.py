@@ -76,7 +76,12 @@ def test_without_machines_its_nodes_are_counted_and_marked() -> None:
     status = stored(view)["status"]
     assert [(one["name"], one["uid"]) for one in status["nodeRefs"]] == [("a", "uid-node-a"), ("b", "uid-node-b")]
     assert (status["replicas"], status["readyReplicas"], status["availableReplicas"], status["upToDateReplicas"]) == (2, 1, 1, 2)
-    assert status["deprecated"]["v1beta1"] == {"readyReplicas": 1, "availableReplicas": 1, "unavailableReplicas": 1}
+    older = status["deprecated"]["v1beta1"]
+    assert (older["readyReplicas"], older["availableReplicas"], older["unavailableReplicas"]) == (1, 1, 1)
+    assert {one["type"]: one.get("reason", "") for one in older["conditions"] if one["status"] != "True"} == {
+        "Ready": "WaitingForReplicasReady",
+        "ReplicasReady": "WaitingForReplicasReady",
+    }
     assert status["versions"] == [{"version": "v1.35.0", "replicas": 2}]
     assert status["phase"] == "ScalingUp" and told(view, "Available")[1:] == ("NotAvailable", "1 available replicas, at least 2 required")
     first, _, other = view.workloads[CLUSTER].nodes

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.e2e.recorder import Name, Object, Seen, condition, controller
+from tests.status_rules import StatusHistory
 
 SURGE_DEFAULT, UNAVAILABLE_DEFAULT = 1, 0
+PHASE_IN_FLIGHT_S, PHASE_LATE_S = 5.0, 60.0
+"""A phase may be derived from a state that is so old when it is stored; and stand for so long, as when whoever tells it is being restarted."""
 IN_FLIGHT_S = 2.0
 """A Machine may still be created for a number of replicas that was lowered this short a time before: the request was on its way."""
 
@@ -43,6 +46,7 @@ class History:
         self._objects: dict[Name, Object] = {}
         self._asked: dict[Name, Asked] = {}
         self._full: set[Name] = set()
+        self._statuses = StatusHistory(PHASE_IN_FLIGHT_S, PHASE_LATE_S)
 
     def take(self, seen: Seen) -> None:
         """Take the next event."""
@@ -60,10 +64,17 @@ class History:
         if any(first <= seen.version <= last for first, last in self._unseen):
             self._full.clear()
             return
+        if not seen.deleted:
+            self._status(seen, before)
         if seen.name.kind == "Machine":
             self._machine(seen, before)
         if seen.name.kind in ("Machine", "MachineDeployment"):
             self._available(seen)
+
+    def _status(self, seen: Seen, before: Object | None) -> None:
+        kind = {"kind": seen.name.kind}  # which items of a list do not say
+        for what in self._statuses.take({**seen.object, **kind}, {**before, **kind} if before is not None else None, seen.at):
+            self._note(seen, what)
 
     def _machine(self, seen: Seen, before: Object | None) -> None:
         kind, name = controller(seen.object)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.invariants import HistoryOfFailures, violations
 from tests.e2e.recorder import Name, Seen
+from tests.status_rules import TYPES, required
 
 NAMESPACE = "default"
 DEPLOYMENT = ("MachineDeployment", "md")
@@ -29,7 +30,11 @@ class Story:
         if marks.get("deleting"):
             metadata["deletionTimestamp"] = "now"
         status: dict[str, Any] = {"nodeRef": {"name": name}} if marks.get("joined") else {}
+        told = required({"kind": kind, "metadata": metadata, "spec": {}})
         status["conditions"] = [{"type": "Available", "status": str(bool(marks.get("available"))), "reason": "Told"}]
+        status["conditions"] += [{"type": type_, "status": "False", "reason": "Told"} for type_ in marks.get("types", told) if type_ != "Available"]
+        if "phase" in marks:
+            status["phase"] = marks["phase"]
         value = {"metadata": metadata, "spec": {} if replicas is None else {"replicas": replicas}, "status": status}
         number = len(self.events)
         self.events.append(Seen(number, bool(marks.get("gone")), Name(kind, NAMESPACE, name), value, 10.0 * number))
@@ -44,6 +49,11 @@ def _rolling() -> Story:
     """One of one is available, and its successor was made."""
     story = _workers(1).tell("Machine", "old", SET).tell("Machine", "old", SET, available=True)
     return story.tell(*OTHER_SET, DEPLOYMENT, replicas=1).tell("Machine", "new", OTHER_SET)
+
+
+def _aged(**marks: Any) -> Story:
+    """A Machine whose phase was right, and what comes next."""
+    return _workers(1).tell("Machine", "a", SET, phase="Pending").tell("Machine", "a", SET, **marks)
 
 
 def _plane() -> Story:
@@ -62,6 +72,10 @@ def _plane() -> Story:
             "is deleted while second",
             id="a control plane deleted while another joins",
         ),
+        pytest.param(_workers(1).tell("Machine", "a", SET, types=()), "lacks the conditions Ready", id="conditions that were never told"),
+        pytest.param(_workers(1).tell("Machine", "a", SET).tell("Machine", "a", SET, types=TYPES["Machine"][2:]), "conditions Ready", id="a condition gone"),
+        pytest.param(_workers(1).tell("Machine", "a", SET, phase="Running"), "Pending follows", id="a phase that does not follow"),
+        pytest.param(_aged(phase="Failed"), "Pending follows", id="a phase of nobody"),
     ],
 )
 def test_a_broken_rule_is_found(story: Story, words: str) -> None:
@@ -76,6 +90,8 @@ def test_a_broken_rule_is_found(story: Story, words: str) -> None:
         pytest.param(_rolling().tell("Machine", "new", OTHER_SET, available=True).tell("Machine", "old", SET, deleting=True), id="a rollout"),
         pytest.param(_workers(2).tell("Machine", "a", SET).tell("Machine", "a", SET, deleting=True).tell("Machine", "b", SET), id="one replaced while it goes"),
         pytest.param(_plane().tell("Machine", "first", PLANE, joined=True).tell("Machine", "second", PLANE), id="control planes in turn"),
+        pytest.param(_aged(phase="Pending", deleting=True), id="a phase a moment old"),
+        pytest.param(_workers(1).tell("Machine", "a", SET, phase="Deleting", deleting=True), id="a phase that follows"),
     ],
 )
 def test_a_kept_rule_is_not_complained_of(story: Story) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.shell.carry_out_world import (
     done,
     once,
     outcomes,
+    status,
 )
 from tests.shell.shell_world import (
     CHILD,
@@ -107,6 +109,20 @@ class TestOrder:
         await world.settle(0.02)
         assert outcomes(world) == [("create", "done"), ("create", "failed"), ("create", "skipped"), ("patch", "skipped"), ("apply status", "done")]
         assert world.get(child_key("a")) is not None and world.get(child_key("c")) is None
+
+    @simulated
+    async def test_a_status_that_tells_what_a_failed_step_was_to_bring_about_is_not_told(self) -> None:
+        def steps(seen: Seen) -> list[Step]:
+            return [Create(child_body("a", seen), "missing", seen.uid), replace(status(seen, count=1), follows=True)]
+
+        world = once(steps)
+        world.kube.before.append(lambda request: status_response(500, "InternalError", "no") if b'"name":"a"' in (request.body or b"") else None)
+        world.parent()
+        await world.settle(0.02)
+        assert outcomes(world)[:2] == [("create", "failed"), ("apply status", "skipped")]
+        world.kube.before.clear()
+        await world.settle(5)
+        assert ("apply status", "done") in [outcome for run in range(len(world.bus.results("done"))) for outcome in outcomes(world, run)]
 
     @simulated
     async def test_branches_do_not_wait_for_each_other(self) -> None:

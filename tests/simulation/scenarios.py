@@ -18,6 +18,7 @@ from schemas.keys import GroupKind, ObjectKey
 from schemas.sights import PRESENCE, ConnectionStatus, connection_key, connection_value, node_key, node_value
 from tests.simulation.fleet import PARTITIONS, SEALING_KEY, Fleet, Setup, run
 from tests.simulation.manifests import NEXT_VERSION, cluster
+from tests.simulation.statuses import Statuses
 
 Json = dict[str, Any]
 CONVERGE_SECONDS = 900.0
@@ -233,6 +234,7 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
     """Play a scenario to its end and judge it."""
     rates = fleet.setup.rates
     oracle = Oracle(fleet.api, fleet.bus, fleet.network, fleet.topics, fleet.violation, Bounds(strict=not rates.freeze_seconds))
+    statuses = Statuses(fleet)
     await scenario.act(fleet, oracle)
     fleet.calm()
     last = ""
@@ -269,6 +271,7 @@ async def play(fleet: Fleet, scenario: Scenario) -> None:
             fleet.violation(f"{node.name}: {node.process.failure!r}")
     if fleet.drift and not holes:
         fleet.violation(f"{fleet.drift} objects had drifted, although no delivery was skipped")
+    statuses.finish()
     _judge(fleet, oracle)
 
 

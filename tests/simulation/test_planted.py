@@ -1,4 +1,4 @@
-"""Eight bugs, each planted by the test alone: the simulation must find every one within a few seeds, or its silence means nothing."""
+"""Nine bugs, each planted by the test alone: the simulation must find every one within a few seeds, or its silence means nothing."""
 
 from __future__ import annotations
 
@@ -123,6 +123,20 @@ def early_acknowledge(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KeyedQueue, "finished", finished)
 
 
+def condition_left_out(patch: pytest.MonkeyPatch) -> None:
+    """The status of a Machine with a Node is sent without one of its conditions."""
+    honest = bodies.apply_body
+
+    def apply_body(step: Any) -> dict[str, Any]:
+        body = honest(step)
+        if step.key.kind == "Machine" and body.get("status", {}).get("phase") == "Running":
+            kept = [one for one in body["status"]["conditions"] if one["type"] != "NodeHealthy"]
+            body["status"] = {**body["status"], "conditions": kept}
+        return body
+
+    patch.setattr(bodies, "apply_body", apply_body)
+
+
 async def _delete_under_hands(fleet: Fleet, oracle: Oracle) -> None:
     """Delete a Cluster while its user still adds workers: no answer of a watch has told of them yet."""
     fleet.apply(cluster(workers=0))
@@ -181,6 +195,7 @@ PLANTED = (
     Planted(resurrected_object, BY_NAME["delete cluster"], LATE, (r"reconcilers-\d took \S+/demo\S* for alive after it had seen its end",)),
     Planted(absence_trusted, UNDER_HANDS, SLOW, (r"delete under hands: Key\(resource='machinedeployments\.\S+ namespace='default', name='demo-md'\) is left",)),
     Planted(early_acknowledge, BY_NAME["create"], CLASSES["none"], (r"create: Cluster default/demo is not Available", FORGOTTEN)),
+    Planted(condition_left_out, BY_NAME["create"], CLASSES["none"], (r"Machine \S+: its status lacks the conditions NodeHealthy",)),
 )
 
 

@@ -13,17 +13,18 @@ from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
 from fleetwake.kind import Change, Kind, Lookup, View, Watch
 from fleetwake.patches import MetadataChange, metadata_patch, status_apply, target, without_finalizer
+from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Local, Plan, Step
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 from services.dev_infrastructure.kinds.faults import faults
 from services.dev_infrastructure.kinds.state import LOCAL, ClusterArguments, ClusterState
-from services.dev_infrastructure.kinds.told import PAUSED, READY, paused_condition, paused_plan
+from services.dev_infrastructure.kinds.told import READY
 
 MANAGER = "capi-devcluster"
 LOAD_BALANCER_AVAILABLE = "LoadBalancerAvailable"
-OWNED = (MANAGER, ("initialization", "failureDomains"), (READY, LOAD_BALANCER_AVAILABLE, PAUSED))
+OWNED = OwnedStatus(MANAGER, ("initialization", "failureDomains"), (READY, LOAD_BALANCER_AVAILABLE, PAUSED), conditional=(LOAD_BALANCER_AVAILABLE,))
 FAILURE_DOMAINS = "dev.fleetwake.io/failure-domains"
 """Annotation: the failure domains that the emulated infrastructure reports, comma separated; hosts can be anywhere. Read for kinds.md §14."""
 CLUSTER = GroupKind(Cluster.GROUP, Cluster.KIND)
@@ -57,7 +58,7 @@ def reconcile(observed: Observed) -> Plan:
     if cluster is not None:
         paused = paused_condition(found, cluster)
         if paused.status == TRUE:
-            return paused_plan(found, paused, OWNED, observed.at)
+            return paused_plan(found, found.status.conditions, paused, OWNED, observed.at)
     if found.metadata.deleting:
         return _deleted(found)
     if cluster is None or labels.MANAGED_BY in found.metadata.annotations:

@@ -17,6 +17,7 @@ from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Summary, is_true, merge, summary
 from fleetwake.kind import Change, Kind, Lookup, View, Watch, members_of_cluster
 from fleetwake.patches import MetadataChange, metadata_patch, status_apply, target, without_finalizer
+from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Local, Patch, Plan, Step
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
@@ -27,7 +28,7 @@ from services.dev_infrastructure.kinds.dev_cluster import CLUSTER, ensure_cluste
 from services.dev_infrastructure.kinds.faults import faults, slowed
 from services.dev_infrastructure.kinds.startup import Startup, internal_address, startup
 from services.dev_infrastructure.kinds.state import API_SERVER, ETCD, LOCAL, NODE, VM, ClusterState, Faults, MachineArguments, MachineState
-from services.dev_infrastructure.kinds.told import PAUSED, READY, READY_REASONS, paused_condition, paused_plan
+from services.dev_infrastructure.kinds.told import READY, READY_REASONS
 
 MANAGER = "capi-devmachine"
 VM_PROVISIONED, NODE_PROVISIONED, ETCD_PROVISIONED, API_SERVER_PROVISIONED = "VMProvisioned", "NodeProvisioned", "EtcdProvisioned", "APIServerProvisioned"
@@ -35,7 +36,13 @@ CONDITIONS = {VM: VM_PROVISIONED, NODE: NODE_PROVISIONED, ETCD: ETCD_PROVISIONED
 WAITS_FOR = {NODE: "WaitingForVMProvisioned", ETCD: "WaitingForNodeProvisioned", API_SERVER: "WaitingForNodeProvisioned"}
 OPERATING_SYSTEM = "dev.fleetwake.io/operating-system"
 """Annotation on a DevMachine (or in its template's metadata): ``windows`` for a host that runs Windows."""
-OWNED = (MANAGER, ("initialization", "addresses", "failureDomain"), (READY, *CONDITIONS.values(), PAUSED))
+OWNED = OwnedStatus(
+    MANAGER,
+    ("initialization", "addresses", "failureDomain"),
+    (READY, *CONDITIONS.values(), PAUSED),
+    conditional=(ETCD_PROVISIONED, API_SERVER_PROVISIONED),
+)
+OWNED_OF_CONTROL_PLANE = replace(OWNED, conditional=())
 MACHINE = GroupKind(Machine.GROUP, Machine.KIND)
 DEV_CLUSTER = GroupKind(DevCluster.GROUP, DevCluster.KIND)
 WORTH_TELLING = timedelta(seconds=30)
@@ -111,7 +118,7 @@ def reconcile(observed: Observed) -> Plan:
     if cluster is not None:
         paused = paused_condition(found, cluster)
         if paused.status == TRUE:
-            return paused_plan(found, paused, OWNED, observed.at)
+            return paused_plan(found, found.status.conditions, paused, OWNED_OF_CONTROL_PLANE if observed.control_plane else OWNED, observed.at)
     if found.metadata.deleting:
         return _deleted(found)
     if observed.machine is None or cluster is None or labels.MANAGED_BY in found.metadata.annotations:

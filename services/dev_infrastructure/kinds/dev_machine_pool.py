@@ -28,6 +28,7 @@ from fleetwake.patches import (
     wire,
     without_finalizer,
 )
+from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan, Step, Together
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.infrastructure.v1beta2 import DevMachine, DevMachinePool
@@ -36,11 +37,11 @@ from services.dev_infrastructure.kinds.birth import REVISION, Birth, birth_of, r
 from services.dev_infrastructure.kinds.dev_machine_template import RESOURCES
 from services.dev_infrastructure.kinds.pool_hosts import Host, Observed, difference, observe, replicas, surplus, zones
 from services.dev_infrastructure.kinds.pool_watches import WATCHES
-from services.dev_infrastructure.kinds.told import PAUSED, READY, READY_REASONS, paused_condition, paused_plan
+from services.dev_infrastructure.kinds.told import READY, READY_REASONS
 
 MANAGER = "capi-devmachinepool"
 REPLICAS_READY = "ReplicasReady"
-OWNED = (
+OWNED = OwnedStatus(
     MANAGER,
     ("ready", "replicas", "instances", "infrastructureMachineKind", "observedGeneration", "capacity", "nodeInfo"),
     (READY, REPLICAS_READY, PAUSED),
@@ -57,7 +58,7 @@ def reconcile(observed: Observed) -> Plan:
     if cluster is not None:
         paused = paused_condition(found, cluster)
         if paused.status == TRUE:
-            return paused_plan(found, paused, OWNED, observed.at)
+            return paused_plan(found, found.status.conditions, paused, OWNED, observed.at)
     if found.metadata.deleting:
         return _deleted(observed)
     if pool is None or cluster is None or labels.MANAGED_BY in found.metadata.annotations:

@@ -1,4 +1,4 @@
-"""The condition by which an object tells of a provider's object it refers to: mirrored, or why there is nothing to mirror.
+"""The condition by which an object tells of a provider's object it refers to: mirrored, or why there is nothing to mirror. Likewise for older contracts.
 
 Shared by Cluster and Machine; pure.
 
@@ -7,11 +7,12 @@ Source: kinds.md §0.3 (mirror), §1 and §2 (conditions); Cluster API v1.14 clu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetwake import contracts, failing
-from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, mirror
+from fleetwake.conditions import FALSE, NO_REASON_REPORTED, TRUE, UNKNOWN, ConditionValue, Judged, mirror
 from fleetwake.kind import External
+from fleetwake.legacy_conditions import ERROR, INFO, Legacy, bad, good, unknown
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 
 INTERNAL_ERROR = failing.INTERNAL_ERROR
@@ -76,6 +77,24 @@ def reference_condition(target: str, ref: Reference) -> ConditionValue:
     if ref.owner_deleting or ref.awaited:
         return ConditionValue(target, FALSE, DOES_NOT_EXIST, f"{ref.kind} does not exist")
     return ConditionValue(target, FALSE, DOES_NOT_EXIST, absent(ref.ref, ref.namespace, ref.path))
+
+
+def legacy_reference(type_: str, told: Judged, obj: External | None, waiting: str, *, deleting: bool) -> Legacy:
+    """The condition of the v1beta1 contract: the object's own, else by what was ``told`` of it.
+
+    ``waiting``: the reason while the object is not ready. ``deleting``: its owner is being deleted.
+    """
+    mirrored = contracts.legacy_ready(obj) if obj is not None else None
+    if mirrored is not None:
+        return replace(mirrored, type=type_)
+    if told.status == TRUE:
+        return good(type_)
+    if told.status == UNKNOWN:
+        return unknown(type_, told.reason, told.message)
+    if told.reason in (DELETED, DOES_NOT_EXIST):
+        lost = told.reason == DELETED and not deleting
+        return bad(type_, ERROR if lost else INFO, "Deleted" if deleting or lost else waiting, told.message)
+    return bad(type_, INFO, "Deleting" if deleting else waiting, told.message)
 
 
 def _unreadable(ref: Reference) -> str:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from fleetwake import contracts
 from fleetwake.conditions import (
     FALSE,
+    NOT_YET_REPORTED,
     TRUE,
     UNKNOWN,
     Aggregate,
@@ -103,7 +104,7 @@ def remote_connection_probe(observed: Observed) -> ConditionValue:
     last = workload.last_probe_success
     if last is None and workload.consecutive_failures < FAILURES_BEFORE_JUDGEMENT:
         stored = get(observed.cluster.status.conditions, "RemoteConnectionProbe")
-        if stored is not None:
+        if stored is not None and stored.reason != NOT_YET_REPORTED:
             return ConditionValue(stored.type, stored.status, stored.reason, stored.message)
         return ConditionValue("RemoteConnectionProbe", FALSE, "ProbeFailed", "Remote connection not established yet")
     if last is None:

@@ -15,6 +15,7 @@ from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_refe
 from fleetwake.plan import Patch, Step
 from schemas.api.controlplane.v1beta2 import KubeadmControlPlane
 from schemas.api.core.v1beta2.shared import APIEndpoint, FailureDomain
+from services.reconcilers.kinds import failures
 from services.reconcilers.kinds.cluster.descendants import control_plane_machines
 from services.reconcilers.kinds.cluster.observed import Observed
 from services.reconcilers.kinds.kubeconfig import create_kubeconfig
@@ -93,6 +94,11 @@ def kubeconfig(observed: Observed, endpoint: APIEndpoint) -> tuple[tuple[Step, .
     if not observed.ca_exists:
         return (), MISSING_CA_WAIT
     return (create_kubeconfig(observed.key, endpoint, owner_reference(cluster)),), None
+
+
+def failure(observed: Observed) -> failures.Told:
+    """What infrastructure and control plane say of having given up. For readers of older contracts only."""
+    return failures.told_by(observed.infra.obj if observed.infra else None, observed.control_plane.obj if observed.control_plane else None)
 
 
 def missing_reference_wait(observed: Observed) -> timedelta | None:

@@ -8,25 +8,26 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from fleetwake import labels
+from fleetwake import labels, legacy_conditions
 from fleetwake.conditions import merge
-from fleetwake.patches import Informing, MetadataChange, metadata_patch, status_apply, target, wire
+from fleetwake.patches import Informing, MetadataChange, following, metadata_patch, status_apply, target, wire
 from fleetwake.pausing import OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Plan, Step, soonest
 from services.reconcilers.kinds.cluster.conditions import OWNED_TYPES, cluster_conditions, probe_deadline, repeating_wait, up_to_date_deadline
 from services.reconcilers.kinds.cluster.counters import control_plane_counters, phase, worker_counters
 from services.reconcilers.kinds.cluster.deletion import Deletion, delete
+from services.reconcilers.kinds.cluster.legacy import legacy
 from services.reconcilers.kinds.cluster.observed import Observed
-from services.reconcilers.kinds.cluster.provisioning import Provisioned, adopt_references, kubeconfig, missing_reference_wait, take_over
+from services.reconcilers.kinds.cluster.provisioning import Provisioned, adopt_references, failure, kubeconfig, missing_reference_wait, take_over
 
 MANAGER = "capi-cluster"
 OWNED = OwnedStatus(
     MANAGER,
-    ("initialization", "controlPlane", "workers", "failureDomains", "phase", "observedGeneration"),
+    ("initialization", "controlPlane", "workers", "failureDomains", "phase", "observedGeneration", "deprecated"),
     OWNED_TYPES,
 )
 INFORMING = Informing(
-    fields=frozenset(("controlPlane", "workers", "phase", "observedGeneration")),
+    fields=frozenset(("controlPlane", "workers", "phase", "observedGeneration", "deprecated")),
     conditions=frozenset(OWNED_TYPES) - {"Available", "ControlPlaneInitialized", "Paused", "Deleting"},
 )
 """Sums over what other objects say of themselves. Machines, bootstrap and infrastructure wait for the latches, users for Available."""
@@ -59,6 +60,8 @@ def _normal(observed: Observed) -> Plan:
     steps.extend(secret)
     # the patch above raises the generation by one, and this status is computed from the spec it leaves
     told, wait = _status(observed, provisioned, None, cluster.metadata.generation + (1 if spec else 0))
+    # a failure that stays is told all the same
+    told = following(told, when=bool(spec) and observed.failure is None)
     if told is not None:
         steps.append(told)
     return Plan(tuple(steps), soonest(wait, missing_reference_wait(observed), ca_wait))
@@ -76,7 +79,7 @@ def _deleted(observed: Observed) -> Plan:
 def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | None, generation: int) -> tuple[Apply | None, timedelta | None]:
     """The status apply (None when nothing differs) and when what it tells changes without anybody's event."""
     cluster = observed.cluster
-    values = cluster_conditions(observed, provisioned, deletion)
+    values, stored = cluster_conditions(observed, provisioned, deletion), cluster.status.deprecated.v1beta1.conditions
     status: dict[str, Any] = {
         "initialization": {
             "infrastructureProvisioned": provisioned.infrastructure or None,
@@ -88,6 +91,7 @@ def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | N
         "phase": phase(observed, provisioned),
         "observedGeneration": generation or None,
         "conditions": merge(cluster.status.conditions, values, generation, observed.at),
+        "deprecated": {"v1beta1": {**failure(observed).wire(), "conditions": legacy_conditions.wire(stored, legacy(observed, values), observed.at)}},
     }
     waits = (probe_deadline(observed), up_to_date_deadline(observed), repeating_wait(observed, values))
     return status_apply(cluster, MANAGER, status, informing=INFORMING), soonest(*waits)

@@ -43,7 +43,7 @@ def _by_state(observed: Observed) -> Plan:
         return _done(observed, observed.config.name)
     refusal = _refusal(observed)
     if refusal:
-        return _waiting(observed, refusal)
+        return _waiting(observed, refusal, failed=True)
     return _join(observed) if observed.initialized else _init(observed)
 
 
@@ -51,8 +51,8 @@ def _steps(*steps: Step | None) -> tuple[Step, ...]:
     return tuple(step for step in steps if step is not None)
 
 
-def _waiting(observed: Observed, message: str) -> Plan:
-    return Plan(_steps(status.waiting(observed, message, control_plane=observed.is_control_plane)))
+def _waiting(observed: Observed, message: str, *, failed: bool = False) -> Plan:
+    return Plan(_steps(status.waiting(observed, message, control_plane=observed.is_control_plane, failed=failed)))
 
 
 def _owns_data_secret(observed: Observed) -> bool:
@@ -106,7 +106,7 @@ def _sources_status(observed: Observed) -> tuple[Step, ...]:
     if not observed.missing_sources:
         return ()
     message = f"Failed to prepare spec.files or spec.users: Secrets {', '.join(observed.missing_sources)} are not known yet"
-    return _steps(status.waiting(observed, message, control_plane=observed.is_control_plane))
+    return _steps(status.waiting(observed, message, control_plane=observed.is_control_plane, failed=True))
 
 
 # --- nodes that join -----------------------------------------------------------------------------------------------------------------------------

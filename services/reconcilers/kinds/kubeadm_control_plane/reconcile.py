@@ -38,7 +38,8 @@ def reconcile(observed: Observed) -> Plan:
     kcp = observed.kcp
     paused = paused_condition(kcp, observed.cluster)
     if paused.status == "True":
-        return paused_plan(kcp, kcp.status.conditions, paused, status.OWNED, observed.at)
+        owned = status.OWNED if observed.etcd_managed else status.OWNED_WITHOUT_ETCD
+        return paused_plan(kcp, kcp.status.conditions, paused, owned, observed.at)
     return reconcile_delete(observed) if kcp.metadata.deleting else _reconcile(observed)
 
 

@@ -6,7 +6,7 @@ Source: kinds.md §8 (status), §8.3 (conditions); contracts.md §6; Cluster API
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +14,10 @@ from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, Judged, get, is_false, is_true, merge, same, wire_time
 from fleetwake.patches import Informing, api_version_of, key_of, status_apply
 from fleetwake.patches import wire as as_wire
-from fleetwake.plan import Apply
+from fleetwake.plan import Apply, soonest
 from schemas.api.core.v1beta2 import Machine
 from schemas.api.meta import LabelSelector
-from services.reconcilers.kinds.kubeadm_control_plane import components, etcd
+from services.reconcilers.kinds.kubeadm_control_plane import components, etcd, legacy
 from services.reconcilers.kinds.kubeadm_control_plane.availability import available
 from services.reconcilers.kinds.kubeadm_control_plane.certificates import certificates_available
 from services.reconcilers.kinds.kubeadm_control_plane.chain import last, recovered
@@ -26,6 +26,7 @@ from services.reconcilers.kinds.kubeadm_control_plane.kubeconfigs import KUBECON
 from services.reconcilers.kinds.kubeadm_control_plane.machines import MANAGER
 from services.reconcilers.kinds.kubeadm_control_plane.observed import Member, Observed
 from services.reconcilers.kinds.kubeadm_control_plane.preflight import PASSED, Preflight
+from services.reconcilers.kinds.machine_set import legacy as machines_legacy
 from services.reconcilers.kinds.machine_set.members import OWNER_REMEDIATED, machines_ready, machines_up_to_date, remediating, settled, stale
 from services.reconcilers.kinds.pausing import OwnedStatus, paused_condition
 from services.reconcilers.kinds.reference_conditions import absent
@@ -46,6 +47,7 @@ OWNED = OwnedStatus(
         "initialization",
         "lastRemediation",
         "observedGeneration",
+        "deprecated",
     ),
     condition_types=(
         "Available",
@@ -63,9 +65,12 @@ OWNED = OwnedStatus(
         "Deleting",
         "Paused",
     ),
+    conditional=(KUBECONFIGS_AVAILABLE,),
 )
+OWNED_WITHOUT_ETCD = replace(OWNED, conditional=(KUBECONFIGS_AVAILABLE, ETCD_CLUSTER_HEALTHY))
+"""Where etcd is somebody else's."""
 INFORMING = Informing(
-    fields=frozenset(("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "lastRemediation", "observedGeneration")),
+    fields=frozenset(("selector", "replicas", "readyReplicas", "availableReplicas", "upToDateReplicas", "lastRemediation", "observedGeneration", "deprecated")),
     conditions=frozenset(OWNED.condition_types) - {"Available", "Initialized", "Deleting", "Paused"},
 )
 """The Cluster waits for the latch and for Available, MachineSets wait for the version."""
@@ -155,7 +160,13 @@ def status_step(observed: Observed, health: Health, progress: Progress) -> tuple
         "lastRemediation": _last_remediation(observed),
         "observedGeneration": kcp.metadata.generation,
     }
-    return status_apply(kcp, KCP_MANAGER, status, informing=INFORMING), held
+
+    def apply(older: list[dict[str, Any]]) -> Apply | None:
+        deprecated = {"v1beta1": {**legacy.counters(found), "conditions": older}}
+        return status_apply(kcp, KCP_MANAGER, {**status, "deprecated": deprecated}, informing=INFORMING)
+
+    step, wait = machines_legacy.told(apply, kcp.status.deprecated.v1beta1.conditions, legacy.legacy(observed, values, found), found, observed.at)
+    return step, soonest(held, wait)
 
 
 def _last_remediation(observed: Observed) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, wire_time
+from fleetwake.conditions import FALSE, NOT_YET_REPORTED, TRUE, UNKNOWN, ConditionValue, get, wire_time
 from schemas.api.meta import ConditionStatus
 from services.reconcilers.kinds.machine.observed import Node, Observed
 
@@ -65,7 +65,7 @@ def _both(status: ConditionStatus, reason: str, message: str) -> Pair:
 def _kept(observed: Observed) -> Pair | None:
     """What was told before, while a connection is only briefly away."""
     found = [get(observed.machine.status.conditions, type_) for type_ in TYPES]
-    if found[0] is None or found[1] is None:
+    if any(one is None or one.reason == NOT_YET_REPORTED for one in found):
         return None
     ready, healthy = (ConditionValue(one.type, one.status, one.reason, one.message) for one in found if one is not None)
     return ready, healthy

@@ -21,6 +21,7 @@ from schemas.api.core.v1beta2.machine_set import MachineSet
 from schemas.api.core.v1beta2.shared import MachineAddress
 from schemas.api.meta import OwnerReference
 from schemas.keys import GroupKind
+from services.reconcilers.kinds import failures
 from services.reconcilers.kinds.machine.observed import Observed
 
 MISSING_REFERENCE_WAIT = timedelta(seconds=30)
@@ -133,6 +134,16 @@ def missing_reference_wait(observed: Observed) -> timedelta | None:
     machine = observed.machine
     missing = observed.infra is None or (machine.spec.bootstrap.config_ref is not None and observed.bootstrap is None)
     return MISSING_REFERENCE_WAIT if missing and not machine.metadata.deleting else None
+
+
+def failure(observed: Observed) -> failures.Told:
+    """What the objects behind the Machine say of having given up, or that its host was lost. For readers of older contracts only."""
+    machine, infra = observed.machine, observed.infra
+    provisioned = bool(machine.status.initialization.infrastructure_provisioned)
+    if infra is None and observed.infra_readable and provisioned and not machine.metadata.deleting:
+        ref = machine.spec.infrastructure_ref
+        return failures.lost(ref.kind, machine.namespace, ref.name)
+    return failures.told_by(infra.obj if infra else None, observed.bootstrap.obj if observed.bootstrap else None)
 
 
 def certificates_expiry(observed: Observed) -> datetime | None:

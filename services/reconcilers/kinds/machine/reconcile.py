@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from fleetwake import labels
+from fleetwake import labels, legacy_conditions
 from fleetwake.conditions import merge, wire_time
 from fleetwake.failing import telling
 from fleetwake.kind import Unread
-from fleetwake.patches import Informing, status_apply, wire
+from fleetwake.patches import Informing, following, status_apply, wire
 from fleetwake.pausing import OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Apply, Plan, Step, soonest
 from schemas.api.core.v1beta2.machine import Machine, NodeSystemInfo
@@ -30,6 +30,7 @@ from services.reconcilers.kinds.machine.conditions import (
     rollout_due,
 )
 from services.reconcilers.kinds.machine.deletion import Deletion, delete, times_wire
+from services.reconcilers.kinds.machine.legacy import legacy
 from services.reconcilers.kinds.machine.node_conditions import connection_deadline
 from services.reconcilers.kinds.machine.node_metadata import sync_node
 from services.reconcilers.kinds.machine.observed import Observed
@@ -37,6 +38,7 @@ from services.reconcilers.kinds.machine.provisioning import (
     Provisioned,
     adopt_references,
     certificates_expiry,
+    failure,
     missing_reference_wait,
     own_patch,
     take_over,
@@ -54,9 +56,10 @@ FIELDS = (
     "certificatesExpiryDate",
     "observedGeneration",
     "deletion",
+    "deprecated",
 )
 INFORMING = Informing(
-    fields=frozenset(("phase", "lastUpdated", "observedGeneration", "certificatesExpiryDate")),
+    fields=frozenset(("phase", "lastUpdated", "observedGeneration", "certificatesExpiryDate", "deprecated")),
     conditions=frozenset(("BootstrapConfigReady", "InfrastructureReady", "NodeHealthy", "NodeReady", "Updating", UP_TO_DATE)),
 )
 """Latches, the Node, Ready and Available are waited for: by health checks, by the Machine's owner, by users."""
@@ -88,6 +91,8 @@ def reconcile(observed: Observed) -> Plan:
         return Plan(deletion.steps, deletion.wait, rests_on_absence=True, guarded=deletion.guarded)
     raised = 1 if own is not None and "spec" in own.body else 0
     told, wait = _status(observed, provisioned, deletion, machine.metadata.generation + raised)
+    # a failure that stays is told all the same
+    told = following(told, when=bool(raised) and observed.failure is None)
     steps.extend(deletion.steps if deletion is not None else ())
     if told is not None:
         steps.append(told)
@@ -120,7 +125,7 @@ def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | N
     now = phase(observed, provisioned, has_node=bool(name))
     stored_updated = machine.status.last_updated
     changed = now != machine.status.phase or stored_updated is None
-    expiry = certificates_expiry(observed)
+    expiry, older = certificates_expiry(observed), legacy(observed, told.values, deletion, provisioned.provider_id)
     status: dict[str, Any] = {
         "initialization": {
             "infrastructureProvisioned": provisioned.infrastructure or None,
@@ -136,6 +141,12 @@ def _status(observed: Observed, provisioned: Provisioned, deletion: Deletion | N
         "lastUpdated": wire_time(observed.at if changed or stored_updated is None else stored_updated),
         "observedGeneration": generation or None,
         "conditions": merge(machine.status.conditions, told.values, generation, observed.at),
+        "deprecated": {
+            "v1beta1": {
+                **failure(observed).wire(),
+                "conditions": legacy_conditions.wire(machine.status.deprecated.v1beta1.conditions, older, observed.at),
+            }
+        },
     }
     return status_apply(machine, MANAGER, status, informing=INFORMING), _waits(observed, told, deletion)
 

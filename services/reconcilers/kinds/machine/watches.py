@@ -19,7 +19,7 @@ from schemas.api.meta import KubeObject
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
 
 MACHINE = GroupKind(Machine.GROUP, Machine.KIND)
-HEALTH = "HealthCheckSucceeded"
+HEALTH, REMEDIATED = "HealthCheckSucceeded", "OwnerRemediated"
 NOT_PROVIDERS = ("", MACHINE.group, CONNECTION.group)
 """API groups no Machine refers to: their changes are not worth a search."""
 
@@ -44,7 +44,7 @@ def own_change(change: Change) -> bool:
 
 
 def _gates(state: Mapping[str, Any] | None, machine: Mapping[str, Any]) -> list[Any]:
-    wanted = {HEALTH, *(gate["conditionType"] for gate in machine.get("spec", {}).get("readinessGates") or ())}
+    wanted = {HEALTH, REMEDIATED, *(gate["conditionType"] for gate in machine.get("spec", {}).get("readinessGates") or ())}
     return [one for one in _conditions(state) if one["type"] in wanted]
 
 

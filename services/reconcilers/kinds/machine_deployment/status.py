@@ -12,14 +12,16 @@ from typing import Any
 from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merge
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
-from fleetwake.plan import Apply
+from fleetwake.plan import Apply, soonest
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_set import MachineSet
+from services.reconcilers.kinds.machine_deployment import legacy
 from services.reconcilers.kinds.machine_deployment.observe import Observed
 from services.reconcilers.kinds.machine_deployment.planner import Bounds
 from services.reconcilers.kinds.machine_deployment.revision import MANAGER, strategy_type
 from services.reconcilers.kinds.machine_deployment.strategy import CONDITION as STRATEGY_READY
 from services.reconcilers.kinds.machine_deployment.template import version_first
+from services.reconcilers.kinds.machine_set import legacy as machines_legacy
 from services.reconcilers.kinds.machine_set import members
 
 OWNED = OwnedStatus(
@@ -37,6 +39,7 @@ OWNED = OwnedStatus(
         "Deleting",
         STRATEGY_READY,
     ),
+    conditional=(STRATEGY_READY,),
 )
 INFORMING = Informing(
     fields=frozenset(OWNED.fields) - {"observedGeneration"}, conditions=frozenset(OWNED.condition_types) - {"Available", "Deleting", "Paused", STRATEGY_READY}
@@ -50,16 +53,21 @@ def status(observed: Observed, bounds: Bounds, new: MachineSet | None, strategy:
     """The status write if one is needed, and when to look again. ``strategy`` is what is told of an external strategy."""
     counters = _counters(observed, new)
     wanted = (*_conditions(observed, bounds, counters), *((strategy,) if strategy is not None else ()))
-    conditions, held = members.settled(observed.stored.status.conditions, wanted, observed.machines, observed.at)
-    return _apply(observed, {**counters, "observedGeneration": observed.stored.metadata.generation}, conditions), held
-
-
-def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
-    stored = observed.stored
+    stored, counted = observed.stored, counters.pop("deprecated")
+    conditions, held = members.settled(stored.status.conditions, wanted, observed.machines, observed.at)
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
+    fields = {**counters, "observedGeneration": stored.metadata.generation, "conditions": merged}
     gone = {STRATEGY_READY} - {one.type for one in conditions}
     informing = INFORMING if stored.status.observed_generation else FIRST
-    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, absent_conditions=gone, informing=informing)
+
+    def apply(older: list[dict[str, Any]]) -> Apply | None:
+        deprecated = {"v1beta1": {**counted, "conditions": older}}
+        return status_apply(stored, MANAGER, {**fields, "deprecated": deprecated}, absent_conditions=gone, informing=informing)
+
+    have = stored.status.deprecated.v1beta1.conditions
+    newest = [one for one in observed.machines if new is not None and one.metadata.controller is not None and one.metadata.controller.uid == new.metadata.uid]
+    step, wait = machines_legacy.told(apply, have, legacy.legacy(conditions, new, newest), observed.machines, observed.at)
+    return step, soonest(held, wait)
 
 
 def total(machine_sets: Sequence[MachineSet], field: str) -> int | None:
@@ -72,7 +80,7 @@ def _counters(observed: Observed, new: MachineSet | None) -> dict[str, Any]:
     machine_sets, deployment = observed.machine_sets, observed.deployment
     replicas, available = total(machine_sets, "replicas"), total(machine_sets, "available_replicas")
     spec_total = sum(one.spec.replicas or 0 for one in machine_sets)
-    legacy = {
+    older = {
         "updatedReplicas": (new.status.replicas or 0) if new is not None else 0,
         "readyReplicas": total(machine_sets, "ready_replicas") or 0,
         "availableReplicas": available or 0,
@@ -88,7 +96,7 @@ def _counters(observed: Observed, new: MachineSet | None) -> dict[str, Any]:
         "upToDateReplicas": (new.status.up_to_date_replicas or 0) if new is not None else 0,
         "versions": versions or None,
         "phase": _phase(deployment.metadata.deleting, deployment.spec.replicas or 0, replicas or 0),
-        "deprecated": {"v1beta1": legacy},
+        "deprecated": older,
     }
 
 

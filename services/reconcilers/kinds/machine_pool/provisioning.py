@@ -14,6 +14,7 @@ from fleetwake import labels
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with, target
 from fleetwake.plan import Patch
 from schemas.api.core.v1beta2.cluster import Cluster
+from services.reconcilers.kinds import failures
 from services.reconcilers.kinds.machine_pool.observed import Observed
 
 MISSING_REFERENCE_WAIT = timedelta(seconds=30)
@@ -86,6 +87,16 @@ def adopt_references(observed: Observed) -> Iterator[Patch]:
         patch = metadata_patch(Target(obj.key, obj.api_version, obj.metadata), change, f"the {obj.key.kind} belongs to the pool")
         if patch is not None:
             yield patch
+
+
+def failure(observed: Observed) -> failures.Told:
+    """What the objects behind the pool say of having given up, or that its hosts were lost. For readers of older contracts only."""
+    pool, infra = observed.pool, observed.infra
+    provisioned = bool(pool.status.initialization.infrastructure_provisioned)
+    if infra is None and observed.infra_readable and provisioned and not pool.metadata.deleting:
+        ref = pool.spec.template.spec.infrastructure_ref
+        return failures.lost(ref.kind, pool.namespace, ref.name)
+    return failures.told_by(infra.obj if infra else None, observed.bootstrap.obj if observed.bootstrap else None)
 
 
 def missing_reference_wait(observed: Observed) -> timedelta | None:

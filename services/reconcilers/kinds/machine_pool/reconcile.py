@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fleetwake.conditions import TRUE
-from fleetwake.patches import target
+from fleetwake.patches import following, target
 from fleetwake.pausing import paused_condition, paused_plan
 from fleetwake.plan import Patch, Plan, Step, soonest
 from services.reconcilers.kinds.machine_pool import machines, nodes
@@ -47,6 +47,7 @@ def reconcile(observed: Observed) -> Plan:
     late = any(machines.suspect(observed, one) for one in observed.machines if not one.metadata.deleting)
     found = nodes.count(observed, provisioned.provider_ids)
     told, wait = status(observed, provisioned, found, None, (stored.status.observed_generation or 0) if late else generation)
+    told = following(told, when=own is not None and "spec" in own.body and observed.failure is None)
     steps = (*work, *((told,) if told is not None else ()), *((_followed(observed, generation),) if late else ()))
     return Plan(steps, soonest(wait, missing_reference_wait(observed)), guarded=bool(gone))
 

@@ -20,11 +20,13 @@ from fleetwake.plan import Apply, soonest
 from fleetwake.versions import summed
 from schemas.api.core.v1beta2.shared import MachineVersion
 from services.reconcilers.kinds.machine_deployment.status import rolling_out
+from services.reconcilers.kinds.machine_pool import legacy
 from services.reconcilers.kinds.machine_pool.deletion import Deletion
 from services.reconcilers.kinds.machine_pool.machines import MANAGER, up_to_date
 from services.reconcilers.kinds.machine_pool.nodes import Nodes
 from services.reconcilers.kinds.machine_pool.observed import Observed
-from services.reconcilers.kinds.machine_pool.provisioning import Provisioned
+from services.reconcilers.kinds.machine_pool.provisioning import Provisioned, failure
+from services.reconcilers.kinds.machine_set import legacy as machines_legacy
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.reference_conditions import Reference, reference_condition
 
@@ -37,6 +39,7 @@ OWNED = OwnedStatus(
         *("versions", "phase", "observedGeneration", "deprecated"),
     ),
     condition_types=("Paused", "Available", "BootstrapConfigReady", "InfrastructureReady", *OF_MACHINES, "ScalingUp", "ScalingDown", "Deleting"),
+    conditional=OF_MACHINES,
 )
 INFORMING = Informing(
     fields=frozenset(OWNED.fields) - {"initialization", "nodeRefs"}, conditions=frozenset(OWNED.condition_types) - {"Available", "Deleting", "Paused"}
@@ -50,6 +53,7 @@ def status(observed: Observed, provisioned: Provisioned, nodes: Nodes, deletion:
     counters = _counters(observed, provisioned, nodes)
     wanted = _conditions(observed, provisioned, counters, deletion)
     conditions, held = members.settled(stored.status.conditions, wanted, observed.machines, observed.at)
+    counted = {**counters.pop("deprecated"), **failure(observed).wire()}
     fields = {
         "initialization": {
             "infrastructureProvisioned": provisioned.infrastructure or None,
@@ -63,7 +67,14 @@ def status(observed: Observed, provisioned: Provisioned, nodes: Nodes, deletion:
     }
     absent = () if observed.has_machines else OF_MACHINES
     grace = members.up_to_date_grace_left(observed.machines, observed.at)
-    return status_apply(stored, MANAGER, fields, absent_conditions=absent, informing=INFORMING), soonest(held, nodes.wait, grace)
+
+    def apply(older: list[dict[str, Any]]) -> Apply | None:
+        deprecated = {"v1beta1": {**counted, "conditions": older}}
+        return status_apply(stored, MANAGER, {**fields, "deprecated": deprecated}, absent_conditions=absent, informing=INFORMING)
+
+    older = legacy.legacy(observed, conditions, provisioned.wanted, nodes.ready)
+    step, wait = machines_legacy.told(apply, stored.status.deprecated.v1beta1.conditions, older, observed.machines, observed.at)
+    return step, soonest(held, nodes.wait, grace, wait)
 
 
 def phase(observed: Observed, provisioned: Provisioned, nodes: Nodes) -> str:
@@ -92,7 +103,7 @@ def _counters(observed: Observed, provisioned: Provisioned, nodes: Nodes) -> dic
         ready, available, running = nodes.ready, nodes.available, nodes.versions
         current = sum(not wanted or version == wanted for version in running)
     versions = summed(MachineVersion(version=version, replicas=1) for version in running if version)
-    legacy = {
+    older = {
         "readyReplicas": nodes.ready,
         "availableReplicas": nodes.available,
         "unavailableReplicas": max((provisioned.current or 0) - nodes.available, 0),
@@ -104,7 +115,7 @@ def _counters(observed: Observed, provisioned: Provisioned, nodes: Nodes) -> dic
         "availableReplicas": available if told or available else None,
         "upToDateReplicas": current if told or current else None,
         "versions": [wire(one) for one in versions] or None,
-        "deprecated": {"v1beta1": legacy if told else dict.fromkeys(legacy)},
+        "deprecated": older if told else dict.fromkeys(older),
     }
 
 

@@ -15,8 +15,8 @@ from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
-from fleetwake.plan import Apply
-from services.reconcilers.kinds.machine_set import members
+from fleetwake.plan import Apply, soonest
+from services.reconcilers.kinds.machine_set import legacy, members
 from services.reconcilers.kinds.machine_set.machine import MANAGER
 from services.reconcilers.kinds.machine_set.observe import Observed
 from services.reconcilers.kinds.machine_set.scale import missing
@@ -33,14 +33,19 @@ COUNTERS = ("replicas", "readyReplicas", "availableReplicas", "upToDateReplicas"
 def status(observed: Observed, blockers: Sequence[str], observed_generation: int | None) -> tuple[Apply | None, timedelta | None]:
     """The status write if one is needed, and when to look again. ``blockers`` tell why Machines that are missing are not made."""
     wanted = _conditions(observed, blockers)
-    conditions, held = members.settled(observed.stored.status.conditions, wanted, observed.machines, observed.at)
-    return _apply(observed, {**_counters(observed), "observedGeneration": observed_generation}, conditions), held
-
-
-def _apply(observed: Observed, fields: Mapping[str, Any], conditions: Sequence[ConditionValue]) -> Apply | None:
     stored = observed.stored
+    conditions, held = members.settled(stored.status.conditions, wanted, observed.machines, observed.at)
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
-    return status_apply(stored, MANAGER, {**fields, "conditions": merged}, informing=_informing(observed, fields))
+    fields = {**_counters(observed), "observedGeneration": observed_generation, "conditions": merged}
+    counted = _legacy_counters(observed, fields)
+
+    def apply(older: list[dict[str, Any]]) -> Apply | None:
+        deprecated = {"v1beta1": {**counted, "conditions": older}}
+        return status_apply(stored, MANAGER, {**fields, "deprecated": deprecated}, informing=_informing(observed, fields))
+
+    have = stored.status.deprecated.v1beta1.conditions
+    step, wait = legacy.told(apply, have, legacy.legacy(observed, blockers, fields["readyReplicas"]), observed.machines, observed.at)
+    return step, soonest(held, wait)
 
 
 def _informing(observed: Observed, fields: Mapping[str, Any]) -> Informing:
@@ -58,16 +63,17 @@ def _informing(observed: Observed, fields: Mapping[str, Any]) -> Informing:
 def _counters(observed: Observed) -> dict[str, Any]:
     machine_set, machines = observed.machine_set, observed.machines
     counted = members.counters(machines)
-    template = machine_set.spec.template.metadata.labels
-    labelled = sum(all(one.metadata.labels.get(key) == value for key, value in template.items()) for one in machines)
     return {
         "selector": machine_set.spec.selector.format(),
         **{to_camel(name): value for name, value in counted.items()},
         "versions": members.versions((one.spec.version or "", 1) for one in machines) or None,
-        "deprecated": {
-            "v1beta1": {"fullyLabeledReplicas": labelled, "readyReplicas": counted["ready_replicas"], "availableReplicas": counted["available_replicas"]}
-        },
     }
+
+
+def _legacy_counters(observed: Observed, fields: Mapping[str, Any]) -> dict[str, int]:
+    template = observed.machine_set.spec.template.metadata.labels
+    labelled = sum(all(one.metadata.labels.get(key) == value for key, value in template.items()) for one in observed.machines)
+    return {"fullyLabeledReplicas": labelled, "readyReplicas": fields["readyReplicas"], "availableReplicas": fields["availableReplicas"]}
 
 
 def _conditions(observed: Observed, blockers: Sequence[str]) -> tuple[ConditionValue, ...]:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from fleetwake import labels
+from fleetwake import labels, legacy_conditions
 from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue, get, merge, wire_time
+from fleetwake.legacy_conditions import WARNING, bad, good, unknown
 from fleetwake.patches import (
     Informing,
     MetadataChange,
@@ -42,7 +43,7 @@ ABSENCES = (NODE_DELETED, NODE_STARTUP_TIMEOUT)
 
 OWNED = OwnedStatus(
     manager=MANAGER,
-    fields=("expectedMachines", "currentHealthy", "remediationsAllowed", "targets", "observedGeneration"),
+    fields=("expectedMachines", "currentHealthy", "remediationsAllowed", "targets", "observedGeneration", "deprecated"),
     condition_types=(REMEDIATION_ALLOWED, "Paused"),
 )
 INFORMING = Informing(frozenset(OWNED.fields), frozenset((REMEDIATION_ALLOWED,)))
@@ -78,19 +79,20 @@ def _own_patch(observed: Observed, cluster: Cluster) -> tuple[Step, ...]:
 
 
 def _blind(observed: Observed, own: tuple[Step, ...]) -> Plan:
-    """The workload cluster is not seen: what was told stays; once that has lasted, the check says why nothing happens."""
+    """The workload cluster is not seen: what was told stays; once that has lasted, or when nothing was told, the check says why nothing happens."""
     check, last = observed.check, observed.workload.last_probe_success
     since = max(time for time in (last, observed.since(CONTROL_PLANE_INITIALIZED)) if time is not None)
     left = since + CONNECTION_GRACE - observed.at
     kept = get(check.status.conditions, REMEDIATION_ALLOWED)
     values = [ConditionValue("Paused", FALSE, "NotPaused")]
-    if left <= timedelta(0):
+    if left <= timedelta(0) or kept is None:
         text = f"Last successful probe at {wire_time(last)}" if last is not None else "Remote connection not established yet"
         values.append(ConditionValue(REMEDIATION_ALLOWED, UNKNOWN, CONNECTION_DOWN, text))
-    elif kept is not None:
+    else:
         values.append(ConditionValue(kept.type, kept.status, kept.reason, kept.message))
     status: dict[str, Any] = {**status_kept(check, OWNED.fields, ()), "observedGeneration": check.metadata.generation or None}
     status["conditions"] = merge(check.status.conditions, values, check.metadata.generation, observed.at)
+    status["deprecated"] = _legacy(observed, values[-1])
     step = status_apply(check, MANAGER, status, informing=INFORMING)
     return Plan((*own, *((step,) if step is not None else ())), left if left > timedelta(0) else None)
 
@@ -105,9 +107,18 @@ def _status(observed: Observed, found: Budget, verdicts: tuple[Verdict, ...]) ->
         "targets": [one.machine.name for one in verdicts] or None,
         "observedGeneration": check.metadata.generation or None,
         "conditions": merge(check.status.conditions, values, check.metadata.generation, observed.at),
+        "deprecated": _legacy(observed, found.value),
     }
     step = status_apply(check, MANAGER, status, informing=INFORMING)
     return (*((step,) if step is not None else ()), *_restricted(observed, found, verdicts))
+
+
+def _legacy(observed: Observed, told: ConditionValue) -> Mapping[str, Any]:
+    """RemediationAllowed for readers of the v1beta1 contract."""
+    value = good(told.type) if told.status == TRUE else bad(told.type, WARNING, told.reason, told.message)
+    if told.status == UNKNOWN:
+        value = unknown(told.type, told.reason, told.message)
+    return {"v1beta1": {"conditions": legacy_conditions.wire(observed.check.status.deprecated.v1beta1.conditions, (value,), observed.at)}}
 
 
 def _restricted(observed: Observed, found: Budget, verdicts: tuple[Verdict, ...]) -> tuple[Step, ...]:
