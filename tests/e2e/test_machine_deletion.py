@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,12 @@ def test_a_control_plane_spreads_over_its_failure_domains(fleet: Fleet, clusters
     cluster = fleet.recorder.world.get("Cluster", namespace, SPREAD)
     assert cluster is not None
     assert [one["name"] for one in cluster["status"]["failureDomains"]] == ["a", "b", "c"]
+    assert _domains(fleet, namespace) == ["a", "b", "c"]
+    fleet.scale(namespace, plane, 5)
+    fleet.settle(namespace, SPREAD)
+    assert sorted(Counter(_domains(fleet, namespace)).values()) == [1, 2, 2]
+    fleet.scale(namespace, plane, 3)
+    fleet.settle(namespace, SPREAD)
     assert _domains(fleet, namespace) == ["a", "b", "c"]
     fleet.kubectl("-n", namespace, "annotate", "--overwrite", f"devcluster/{SPREAD}", "dev.fleetwake.io/failure-domains=a,b")
     fleet.patch(namespace, plane, {"spec": {"version": "v1.34.1"}})

@@ -136,7 +136,8 @@ def test_another_version_replaces_every_host_and_takes_none_away_before(pooled: 
     pooled.settle(template={"spec": {"version": NEXT_VERSION}})
     pooled.whole()
     assert before.isdisjoint(pooled.machines())
-    assert pooled.pool["status"]["versions"] == [{"version": NEXT_VERSION, "replicas": 2}]
+    wanted = [{"version": NEXT_VERSION, "replicas": 2}]
+    pooled.fleet.recorder.wait(lambda world: [] if pooled.pool["status"]["versions"] == wanted else ["its version"], GONE_LIMIT_S, "the version told")
     assert least_available(pooled, since) == 2
 
 
