@@ -16,6 +16,8 @@ SURGE_DEFAULT, UNAVAILABLE_DEFAULT = 1, 0
 PHASE_IN_FLIGHT_S, PHASE_LATE_S = 15.0, 60.0
 """A phase may be derived from a state that is so old when it is stored: a worker that is frozen between its look and its request sends that when it goes on.
 And it may stand for so long, as when whoever tells it is being restarted."""
+DECIDED_S = 10.0
+"""A MachineSet that was lowered carries that out within this time: what fails meanwhile was not known to who lowered it."""
 IN_FLIGHT_S = 2.0
 """A Machine may still be created for a number of replicas that was lowered this short a time before: the request was on its way."""
 
@@ -150,8 +152,8 @@ class History:
 class HistoryOfFailures(History):
     """The same while Nodes fail: what is available is not ours alone to say, so what is held to the budget is what we take away.
 
-    A Machine that was available for a while may only be deleted when so many others are that the budget is kept; a Node may have failed, or come back,
-    while the delete was on its way.
+    A Machine that was available for a while may only be deleted when so many others were, as its MachineSet was lowered, that the budget is kept; a Node may
+    have failed, or come back, since then.
     """
 
     def __init__(self, unseen: Sequence[tuple[int, int]] = ()) -> None:
@@ -160,11 +162,14 @@ class HistoryOfFailures(History):
         """Machines that were deleted while they were available."""
         self._since: dict[Name, float] = {}
         self._until: dict[Name, float] = {}
+        self._lowered: dict[Name, float] = {}
 
     def take(self, seen: Seen) -> None:
         """Take the next event."""
         before = self._objects.get(seen.name)
         super().take(seen)
+        if seen.name.kind == "MachineSet" and before is not None and seen.object["spec"].get("replicas", 1) < before["spec"].get("replicas", 1):
+            self._lowered[seen.name] = seen.at
         if seen.name.kind != "Machine":
             return
         if not seen.deleted and before is not None and _deleting(seen.object) and not _deleting(before):
@@ -179,7 +184,8 @@ class HistoryOfFailures(History):
 
     def _deleted(self, seen: Seen) -> None:
         kind, name = controller(seen.object)
-        deployment = self._deployment_of(Name(kind, seen.name.namespace, name))
+        machine_set = Name(kind, seen.name.namespace, name)
+        deployment = self._deployment_of(machine_set)
         value = self._objects.get(deployment) if deployment is not None else None
         if deployment is None or value is None or _deleting(value):
             return
@@ -187,10 +193,11 @@ class HistoryOfFailures(History):
             return
         self.taken += 1
         others = [self._name(machine, seen.name.namespace) for machine in self._living(self._sets_of(deployment))]
-        available = sum(name in self._since or seen.at - self._until.get(name, -IN_FLIGHT_S) <= IN_FLIGHT_S for name in others)
+        decided = min(max(self._lowered.get(machine_set, seen.at), seen.at - DECIDED_S), seen.at) - IN_FLIGHT_S
+        available = sum(name in self._since or self._until.get(name, decided - 1) >= decided for name in others)
         least = self._asked[deployment].now - _budget(value, "maxUnavailable", UNAVAILABLE_DEFAULT)
         if available < least:
-            self._note(seen, f"{deployment.name} takes it while {available} others are available, at least {least} are due")
+            self._note(seen, f"{deployment.name} takes it while {available} others were available as that was decided, at least {least} are due")
 
     @staticmethod
     def _name(machine: Object, namespace: str) -> Name:
