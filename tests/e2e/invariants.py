@@ -13,9 +13,9 @@ from tests.e2e.recorder import Name, Object, Seen, condition, controller
 from tests.status_rules import StatusHistory
 
 SURGE_DEFAULT, UNAVAILABLE_DEFAULT = 1, 0
-PHASE_IN_FLIGHT_S, PHASE_LATE_S = 15.0, 60.0
-"""A phase may be derived from a state that is so old when it is stored: a worker that is frozen between its look and its request sends that when it goes on.
-And it may stand for so long, as when whoever tells it is being restarted."""
+PHASE_IN_FLIGHT_S, PHASE_LATE_S = 60.0, 60.0
+"""A phase may be derived from a state that is so old when it is stored: a worker that is frozen between its look and its request sends that when it goes on, and
+one whose API server was killed knows at first no more than before. And it may stand for so long, as when whoever tells it is being restarted."""
 DECIDED_S = 10.0
 """A MachineSet that was lowered carries that out within this time: what fails meanwhile was not known to who lowered it."""
 IN_FLIGHT_S = 2.0
