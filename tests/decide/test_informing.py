@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fleetwake.patches import Informing
@@ -13,7 +15,6 @@ from services.reconcilers.kinds.kubeadm_control_plane.status import MACHINE_INFO
 from services.reconcilers.kinds.machine.reconcile import INFORMING as MACHINE
 from services.reconcilers.kinds.machine_deployment.status import FIRST
 from services.reconcilers.kinds.machine_deployment.status import INFORMING as DEPLOYMENT
-from tests.decide.machine_set_world import alone
 from tests.decide.workers_world import Workers, deployment, machine_template, templates, workers
 from tests.decide.world import Json
 
@@ -71,14 +72,10 @@ def test_what_informs(kind: Informing, have: Json, want: Json, informs: bool) ->
 # --- counters of a MachineSet
 
 
-def started(owner: Json) -> Workers:
+def started(**fields: Any) -> Workers:
     """Three Machines are made, none is ready."""
-    world = workers(owner)
-    for _ in range(3):
-        if owner["kind"] == "MachineDeployment":
-            world.settle_kinds()
-        for one in world.sets():
-            world.run_set(one.name)
+    world = workers(deployment(3, **fields))
+    world.settle_kinds()
     return world
 
 
@@ -95,30 +92,32 @@ def join(world: Workers, count: int) -> Apply:
     return told(world.run_set(world.sets()[-1].name))
 
 
-def test_counters_of_a_machine_set_alone_inform_on_their_way_and_the_last_is_waited_for() -> None:
-    world = started(alone(3))
+def test_counters_on_their_way_inform_and_the_last_is_waited_for() -> None:
+    world = started()
     assert join(world, 1).informs
     assert join(world, 1).informs
     assert not join(world, 1).informs
 
 
-def test_a_machine_that_a_machine_set_alone_lost_is_waited_for() -> None:
-    world = started(alone(3))
-    world.join()
-    world.run_set(world.sets()[0].name)
+def test_the_machines_that_make_a_deployment_available_are_waited_for() -> None:
+    world = started(unavailable=1)
+    assert join(world, 1).informs
+    assert not join(world, 1).informs
+
+
+def test_a_machine_lost_is_waited_for() -> None:
+    world = started()
+    world.converge()
     world.condition(world.machines()[0].name, "Available", False)
     assert not told(world.run_set(world.sets()[0].name)).informs
 
 
-def test_counters_of_a_deployment_s_machine_sets_inform_because_it_counts_for_itself() -> None:
-    world = started(deployment(3, surge=3))
-    assert all(join(world, 1).informs for _ in range(3))
+def test_a_rollout_waits_for_each_machine() -> None:
+    world = started(surge=3)
     world.converge()
-    world.condition(world.machines()[0].name, "Available", False)
-    assert told(world.run_set(world.sets()[0].name)).informs
     for made in templates("second"):
         world.put(made)
     world.change(type(world.md()), world.md().name, template=machine_template("second"))
     world.judge()
     world.settle_kinds()
-    assert join(world, 1).informs
+    assert not join(world, 1).informs

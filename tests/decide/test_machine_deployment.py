@@ -297,39 +297,33 @@ def test_conditions_and_phase_tell_of_a_rollout() -> None:
     assert available.message == "0 available replicas, at least 3 required (spec.strategy.rollout.maxUnavailable is 0, spec.replicas is 3)"
 
 
-def test_what_befalls_a_machine_is_told_before_its_machine_set_tells_it() -> None:
+def test_the_status_waits_a_moment_for_machine_sets_to_count_but_not_for_ever() -> None:
     world = workers(deployment(2))
     world.converge()
+    world.later(60)
     world.condition(world.machines()[0].name, "Available", False)
+    world.condition(world.machines()[0].name, "Ready", False)
+    plan = world.run_deployment()
+    assert not plan.writes and plan.requeue_after is not None
+    world.later(plan.requeue_after.total_seconds())
     world.run_deployment()
-    assert world.sets()[0].status.available_replicas == 2
-    status = world.md().status
-    available = get(status.conditions, "Available")
-    assert (status.replicas, status.available_replicas) == (2, 1)
-    assert available is not None and available.status == "False"
+    ready = get(world.md().status.conditions, "MachinesReady")
+    assert ready is not None and ready.status == "False"
 
 
 def test_no_machine_of_an_old_revision_is_called_up_to_date_though_it_does_not_know_yet() -> None:
     world = workers(deployment(2, surge=1, unavailable=0))
     world.converge()
     rolled_out(world, version="v1.34.2")
-    for machine in world.machines():
-        world.condition(machine.name, "UpToDate")
     world.run_deployment()
+    for machine_set in world.sets():
+        world.run_set(machine_set.name)
+    for machine in world.machines():
+        world.condition(machine.name, "UpToDate", machine.status.node_ref is not None)
+    world.later(60)
     world.run_deployment()
     status = world.md().status
     assert (status.observed_generation, status.replicas, status.up_to_date_replicas) == (world.md().metadata.generation, 2, 0)
-
-
-def test_a_rollout_goes_on_before_a_machine_set_has_counted() -> None:
-    world = workers(deployment(2, surge=1, unavailable=0))
-    world.converge()
-    rolled_out(world, version="v1.34.2")
-    world.settle_kinds()
-    assert world.sizes() == "2/1"
-    world.join()
-    world.run_deployment()
-    assert world.sizes() == "1/1"
 
 
 def test_the_new_revision_grows_only_when_old_ones_have_seen_their_spec() -> None:

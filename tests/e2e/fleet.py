@@ -119,10 +119,10 @@ class Fleet:
         self.unseen += self.recorder.blind
         self.recorder.blind.clear()
 
-    def check_history(self, namespace: str) -> None:
-        """Assert that no instant in the history of a namespace broke a rule."""
+    def check_history(self, namespace: str, *, statuses: bool = True) -> None:
+        """Assert that no instant in the history of a namespace broke a rule; ``statuses``: nor anything that was told."""
         assert not self.recorder.blind, f"watches of the test lost sight: {self.recorder.blind}"
-        found = violations(self.recorder.events(namespace), self.unseen)
+        found = violations(self.recorder.events(namespace), self.unseen, statuses=statuses)
         assert not found, "\n".join(found)
 
     # -- reading --------------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ from tests.e2e.recorder import Name, Object, Seen, condition, controller
 from tests.status_rules import StatusHistory
 
 SURGE_DEFAULT, UNAVAILABLE_DEFAULT = 1, 0
-PHASE_IN_FLIGHT_S, PHASE_LATE_S = 60.0, 60.0
-"""A phase may be derived from a state that is so old when it is stored: a worker that is frozen between its look and its request sends that when it goes on, and
-one whose API server was killed knows at first no more than before. And it may stand for so long, as when whoever tells it is being restarted."""
+PHASE_IN_FLIGHT_S, PHASE_LATE_S = 5.0, 60.0
+"""A phase may be derived from a state that is so old when it is stored; and stand for so long, as when whoever tells it is being restarted."""
 DECIDED_S = 10.0
 """A MachineSet that was lowered carries that out within this time: what fails meanwhile was not known to who lowered it."""
 IN_FLIGHT_S = 2.0
@@ -43,9 +42,9 @@ class Asked:
 class History:
     """Replays the events of one namespace and notes what breaks a rule."""
 
-    def __init__(self, unseen: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, unseen: Sequence[tuple[int, int]] = (), *, statuses: bool = True) -> None:
         self.violations: list[str] = []
-        self._unseen = unseen
+        self._unseen, self._judges_statuses = unseen, statuses
         self._objects: dict[Name, Object] = {}
         self._asked: dict[Name, Asked] = {}
         self._full: set[Name] = set()
@@ -67,7 +66,7 @@ class History:
         if any(first <= seen.version <= last for first, last in self._unseen):
             self._full.clear()
             return
-        if not seen.deleted:
+        if self._judges_statuses and not seen.deleted:
             self._status(seen, before)
         if seen.name.kind == "Machine":
             self._machine(seen, before)
@@ -204,9 +203,12 @@ class HistoryOfFailures(History):
         return Name("Machine", namespace, str(machine["metadata"]["name"]))
 
 
-def violations(events: Iterable[Seen], unseen: Sequence[tuple[int, int]] = ()) -> list[str]:
-    """What broke a rule in the history of one namespace, outside the intervals of versions that were not fully seen."""
-    history = History(unseen)
+def violations(events: Iterable[Seen], unseen: Sequence[tuple[int, int]] = (), *, statuses: bool = True) -> list[str]:
+    """What broke a rule in the history of one namespace, outside the intervals of versions that were not fully seen.
+
+    ``statuses``: whether what is told is judged too. Where workers and servers are killed or frozen it may rest for long on what was known before.
+    """
+    history = History(unseen, statuses=statuses)
     for seen in events:
         history.take(seen)
     return history.violations

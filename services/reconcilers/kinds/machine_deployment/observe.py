@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +11,6 @@ from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine import Machine
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_set import MachineSet
-from schemas.api.core.v1beta2.shared import MachineVersion
 from schemas.keys import ClusterKey, ObjectKey
 from services.reconcilers.kinds.machine_deployment.extension import Extension, extension
 from services.reconcilers.kinds.machine_set import members
@@ -24,8 +22,7 @@ class Observed:
     """A MachineDeployment and all its decision reads.
 
     ``stored`` is the MachineDeployment as the API server has it, ``deployment`` with the defaults filled in. ``machine_sets`` are those it
-    controls, and those its selector matches that nobody controls, by name, those being deleted included, their counters those
-    of their Machines as of now. ``machines`` are those the selector
+    controls, and those its selector matches that nobody controls, by name, those being deleted included. ``machines`` are those the selector
     matches. ``extension`` is the external strategy that plans its rollouts, None when it names none. ``child_uids`` are the uids of its MachineSets
     and of all others that name it as owner; ``taken`` the names of all MachineSets of the cluster.
     """
@@ -72,14 +69,13 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
     machine_sets = tuple(
         one for one in candidates if controlled_by(one, uid) or (one.metadata.controller is None and spec.selector.matches(one.metadata.labels))
     )
-    machines = view.of_cluster(Machine, cluster_key)
     return Observed(
         at=view.at,
         stored=stored,
         deployment=deployment,
         cluster=view.get(Cluster, namespace, spec.cluster_name),
-        machine_sets=tuple(_counted(one, machines) for one in machine_sets),
-        machines=tuple(one for one in machines if spec.selector.matches(one.metadata.labels)),
+        machine_sets=machine_sets,
+        machines=tuple(one for one in view.of_cluster(Machine, cluster_key) if spec.selector.matches(one.metadata.labels)),
         child_uids=tuple({one.metadata.uid for one in (*view.owned(MachineSet, uid), *machine_sets)}),
         taken=frozenset(one.name for one in candidates),
         bootstrap_template=referenced(view, spec.template.spec.bootstrap.config_ref, namespace),
@@ -87,11 +83,3 @@ def observe(view: View, key: ObjectKey) -> Observed | None:
         extension=extension(view, deployment),
         failure=view.failure(),
     )
-
-
-def _counted(machine_set: MachineSet, machines: Sequence[Machine]) -> MachineSet:
-    """The MachineSet with the counters that its Machines add up to right now: its status tells them a moment later, and a rollout waits for nothing."""
-    mine = [one for one in machines if controlled_by(one, machine_set.metadata.uid)]
-    versions = tuple(MachineVersion.model_validate(one) for one in members.versions((one.spec.version or "", 1) for one in mine))
-    status = machine_set.status.model_copy(update={**members.counters(mine), "versions": versions})
-    return machine_set.model_copy(update={"status": status})

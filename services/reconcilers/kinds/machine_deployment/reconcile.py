@@ -31,7 +31,7 @@ from services.reconcilers.kinds.machine_deployment.planner import (
     rolling_targets,
 )
 from services.reconcilers.kinds.machine_deployment.revision import Children, Desired, Revisions, counts
-from services.reconcilers.kinds.machine_deployment.status import OWNED, status, total
+from services.reconcilers.kinds.machine_deployment.status import OWNED, sets_behind, status, total
 from services.reconcilers.kinds.machine_deployment.strategy import Consultation, consult
 from services.reconcilers.kinds.machine_set import members
 from services.reconcilers.kinds.machine_set.reconcile import CLUSTER_RETRY, template_owners
@@ -60,8 +60,11 @@ def reconcile(observed: Observed) -> Plan:
     wait = soonest(_rollout_due(observed), members.up_to_date_grace_left(observed.machines, observed.at), asked)
     # a run that makes its MachineSet, or changes its own generation, leaves the status to the run its writes wake
     moved = (first is not None and "spec" in first.body) or (new is not None and new.live is None)
+    behind = sets_behind(observed)
     if observed.failure is None and moved:
         return Plan(steps, wait)
+    if observed.failure is None and behind is not None:
+        return Plan(steps, soonest(wait, behind))
     step, held = status(observed, bounds, revisions.new, external.told if external is not None else None)
     return Plan((*steps, *_given(step)), soonest(wait, held))
 

@@ -70,8 +70,8 @@ def identify(deployment: MachineDeployment, machine_sets: Sequence[MachineSet], 
 def counts(machine_set: MachineSet, machines: Sequence[Machine]) -> Counts:
     """The numbers of a MachineSet, for the planner.
 
-    One that is being deleted exists, and may be available as long as it does; it is not counted on. Of status and Machines the one is taken with which
-    less is allowed.
+    A status lags behind the Machines: of both the one is taken with which less is allowed, the greater number of Machines and the smaller of
+    available ones, as long as it is not for a Machine to be unavailable that one of them calls available.
     """
     status, annotated = machine_set.status, machine_set.metadata.annotations.get(labels.MAX_REPLICAS, "")
     mine = [one for one in machines if one.metadata.controller is not None and one.metadata.controller.uid == machine_set.metadata.uid]

@@ -160,3 +160,19 @@ def _scaling_up(observed: Observed, wanted: int, current: int) -> ConditionValue
     blocker = absent or failed
     message = f"Scaling up from {current} to {wanted} replicas" + (f" is blocked because {blocker}" if blocker else "")
     return ConditionValue("ScalingUp", TRUE, "ScalingUp", message)
+
+
+def sets_behind(observed: Observed) -> timedelta | None:
+    """How long to wait for MachineSets that have not yet counted what just happened to their Machines; None when there is nothing to wait for.
+
+    Their own status write wakes the deployment: until then its counters and its conditions would contradict each other, at the price of a write.
+    """
+    uids = {one.metadata.uid for one in observed.machine_sets}
+    mine = [one for one in observed.machines if one.metadata.controller is not None and one.metadata.controller.uid in uids]
+    counted = members.counters(mine)
+    silent = [one for one in observed.machine_sets if one.status.observed_generation is None]
+    if not silent and all((total(observed.machine_sets, field) or 0) == number for field, number in counted.items()):
+        return None
+    ages = [members.QUIET_AFTER - (observed.at - one.metadata.creation_timestamp) for one in silent if one.metadata.creation_timestamp is not None]
+    left = max([members.quiet_in(observed.machines, observed.at), *ages])
+    return left if left > timedelta(0) else None

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic.alias_generators import to_camel, to_snake
 
 from fleetwake import labels
-from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
+from fleetwake.amount import scaled
+from fleetwake.conditions import FALSE, TRUE, ConditionValue, is_true, merge
 from fleetwake.patches import Informing, status_apply
 from fleetwake.pausing import OwnedStatus, paused_condition
 from fleetwake.plan import Apply, soonest
@@ -49,13 +50,18 @@ def status(observed: Observed, blockers: Sequence[str], observed_generation: int
 
 
 def _informing(observed: Observed, fields: Mapping[str, Any]) -> Informing:
-    """What of the status nobody waits for: a deployment counts the Machines themselves, so only whoever uses a MachineSet alone waits for the counters, and
-    while its first Machines come up only for those that make it whole.
+    """What of the status nobody waits for: while the first Machines come up, the counters on their way to what was asked for.
+
+    A deployment that rolls out, or may be short of Machines, waits for each of them; and for the first that make it Available.
     """
-    stored, wanted = observed.stored.status, observed.machine_set.spec.replicas or 0
+    stored, deployment = observed.stored.status, observed.deployment
+    wanted = observed.machine_set.spec.replicas or 0
+    strategy = deployment.spec.rollout.strategy if deployment is not None else None
+    spare = scaled(strategy.rolling_update.max_unavailable, wanted, up=False) if strategy is not None else 0
+    rolling = deployment is not None and is_true(deployment.status.conditions, "RollingOut")
     growing = all(fields[name] >= (getattr(stored, to_snake(name)) or 0) for name in COUNTERS)
-    reached = fields["availableReplicas"] != (stored.available_replicas or 0) and fields["availableReplicas"] >= wanted
-    counters = COUNTERS if observed.deployment is not None or (growing and not reached) else ()
+    reached = fields["availableReplicas"] != (stored.available_replicas or 0) and fields["availableReplicas"] >= wanted - spare
+    counters = COUNTERS if growing and not rolling and not reached else ()
     first = () if stored.observed_generation else ("observedGeneration",)
     return Informing(INFORMING | {*counters, *first}, frozenset(OWNED.condition_types) - {"Deleting", "Paused"})
 
