@@ -18,7 +18,7 @@ from fleetwake.connections.kafka import Kafka
 from fleetwake.errors import UnavailableError
 from fleetwake.shell.ending import end_within
 from fleetwake.shell.intake import DRIFT_CHECK_SECONDS, Intake
-from fleetwake.shell.membership import CHECK_SECONDS, MembershipWatch
+from fleetwake.shell.membership import CHECK_SECONDS, FormerAssignment, MembershipWatch
 from fleetwake.shell.worker import Worker
 from fleetwake.stream.transport import Heartbeats
 
@@ -140,11 +140,12 @@ class StreamApp:
 
     def _signals(self) -> None:
         app = self.app
+        former = FormerAssignment(self.worker.options.partitions, self._rejoin_in, self.crash)
 
         async def assigned(app: Any, assigned: Any, **_: Any) -> None:
             self.heartbeats.confirmed(self.heartbeats.now())
             numbers = {tp.partition for tp in assigned if tp.topic == self.worker.options.topics.objects}
-            self.intake.assigned(numbers, app.consumer_generation_id)
+            self.intake.assigned(former.take(numbers), app.consumer_generation_id)
             self._signalled.clear()
             for name in self.worker.queues:
                 self.signal(name)
@@ -181,6 +182,10 @@ class StreamApp:
             if await watch.forgotten():
                 age = self.heartbeats.age()
                 self.crash(UnavailableError(f"Kafka answers, but the group has not confirmed this worker for {age:.0f} s", operation="take part in the group"))
+
+    def _rejoin_in(self, seconds: float) -> None:
+        log.warning("the assignment is one of the topic as it was; asking the group again")
+        asyncio.get_running_loop().call_later(seconds, self.app.consumer.rejoin)
 
     # ---- health -----------------------------------------------------------------------------------------------------------------------
     def missing(self) -> str:

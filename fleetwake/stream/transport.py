@@ -68,12 +68,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
         coordinator._do_heartbeat = observed
 
+    def rejoin(self) -> None:
+        """Join the group again as the member it knows."""
+        self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)
+
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Commits behind the highest acknowledged offset: right because ours come in order, per partition and generation."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def rejoin(self) -> None:
+        """Ask the group for an assignment again; the answer comes as any other."""
+        self._thread.rejoin()
 
     def _new_offset(self, tp: Any) -> int | None:
         acked = self._acked[tp]

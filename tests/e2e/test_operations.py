@@ -30,7 +30,7 @@ from tests.e2e.topics import TOPICS, objects_on_server, objects_on_topics
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
 NAMESPACE, NAME = "kept", "demo"
-SERVICES = ("watcher-0", "reconcilers-0", "dev_infrastructure-0")
+SERVICES = ("watcher-0", "autoscaler_bridge-0", "remediation-0", "reconcilers-0", "dev_infrastructure-0")
 OTHER_PARTITIONS = 7
 COMMAND_LIMIT_S, EQUAL_LIMIT_S = 60, 20.0
 BROKER = "kafka-0"
@@ -65,7 +65,8 @@ def _stop_services(fleet: Fleet) -> None:
 
 
 def _start_services(fleet: Fleet) -> None:
-    for name in SERVICES:
+    """The last one stopped first: it is back within its session, and its group would give it what it had."""
+    for name in reversed(SERVICES):
         fleet.rig.start(name)
     for name in SERVICES:
         fleet.rig.wait_ready(name)

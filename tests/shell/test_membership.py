@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetwake.shell.membership import CHECKS_MAX, MembershipWatch
+from fleetwake.shell.membership import CHECKS_MAX, REJOINS_MAX, FormerAssignment, MembershipWatch
 
 
 @dataclass
@@ -39,3 +39,21 @@ async def test_one_confirmation_begins_the_count_anew() -> None:
         group.fenced = False
         assert not await watch.forgotten()
         group.fenced = True
+
+
+def test_an_assignment_of_more_partitions_than_there_are_is_asked_for_again_and_then_ends_the_worker() -> None:
+    asked: list[float] = []
+    ended: list[BaseException] = []
+    former = FormerAssignment(7, asked.append, ended.append)
+    assert former.take({1, 6}) == {1, 6} and not asked
+    for _ in range(2):
+        # one assignment that is right begins the count anew
+        assert former.take(set(range(7))) == set(range(7))
+        asked.clear()
+        for number in range(REJOINS_MAX):
+            assert former.take({6, 7, 23}) == {6}
+            assert len(asked) == number + 1 and not ended
+    former.take({6, 7, 23})
+    assert [str(error) for error in ended] == [
+        "take part in the group: the group assigns partitions up to 23 of objects, which has 7 here; set FLEETWAKE_PARTITIONS=24 if the topic has that many"
+    ]
