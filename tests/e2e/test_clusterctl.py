@@ -1,0 +1,149 @@
+"""The real clusterctl v1.14 at clusters of ours: what it shows, the kubeconfig it hands out, roll-outs it begins and holds, the objects it carries.
+
+Source: contracts.md §9; tests.md, "clusterctl".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fleetwake.rig.progress import Progress
+from fleetwake.rig.tools import tool
+from tests.e2e import manifests
+from tests.e2e.fleet import Fleet, left_of
+from tests.e2e.recorder import Object, World, told
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
+
+NAME, WORKERS = "driven", 2
+DEPLOYMENT = f"{NAME}-workers"
+COMMAND_LIMIT_S, LIMIT_S = 60, 30.0
+TREE = re.compile(r"^[│├└─ ]*")
+OBJECT = re.compile(r"(\w+) ([\w-]+)/([\w-]+)")
+CONDITION = re.compile(r"(\w+) +(True|False|Unknown) ")
+CARRIED = ("Cluster", "DevCluster", "KubeadmControlPlane", "KubeadmConfig", "MachineDeployment", "MachineSet", "Machine", "DevMachine")
+"""Kinds of which clusterctl takes every object of the namespace along, as far as the recorder sees them."""
+
+
+@dataclass
+class Driven:
+    """A cluster, and clusterctl with a home of its own."""
+
+    fleet: Fleet
+    namespace: str
+    home: Path
+
+    def clusterctl(self, *arguments: str) -> str:
+        """Run it in the cluster's namespace; what it prints.
+
+        Raises:
+            AssertionError: it failed.
+        """
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
+            "HOME": str(self.home),
+            "KUBECONFIG": self.fleet.rig.endpoints().kubeconfig,
+            "CLUSTERCTL_DISABLE_VERSIONCHECK": "true",
+        }
+        command = [str(tool("clusterctl", Progress())), *arguments, "--namespace", self.namespace]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def machines(self) -> dict[str, Object]:
+        """The workers' Machines by uid."""
+        found = self.fleet.recorder.world.all("Machine", self.namespace, NAME)
+        return {one["metadata"]["uid"]: one for one in found if one["metadata"]["labels"].get("cluster.x-k8s.io/deployment-name") == DEPLOYMENT}
+
+
+@pytest.fixture(scope="module")
+def driven(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
+    namespace = fleet.namespace("clusterctl")
+    fleet.apply(*manifests.cluster(NAME, namespace, workers=WORKERS))
+    fleet.settle(namespace, NAME)
+    yield Driven(fleet, namespace, tmp_path_factory.mktemp("clusterctl"))
+    fleet.kubectl("-n", namespace, "delete", "cluster", NAME, "--wait=false")
+    fleet.recorder.wait(lambda world: left_of(world, namespace, NAME), 60.0, "gone")
+
+
+def _tree(text: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The objects of a description in its order, each with its conditions."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    last: dict[str, str] = {}
+    for line in text.splitlines()[1:]:
+        told_of = TREE.sub("", line)
+        if named := OBJECT.match(told_of):
+            last = found.setdefault((named[1], named[3]), {})
+        elif condition := CONDITION.match(told_of):
+            last[condition[1]] = condition[2]
+    return found
+
+
+def test_describe_shows_every_object_with_its_conditions(driven: Driven) -> None:
+    text = driven.clusterctl("describe", "cluster", NAME, "--show-conditions", "all", "--grouping=false", "--echo")
+    shown = _tree(text)
+    assert "<none>" not in text
+    world = driven.fleet.recorder.world
+    wanted = {("Cluster", NAME), ("DevCluster", NAME), ("MachineDeployment", DEPLOYMENT)}
+    wanted |= {(kind, one["metadata"]["name"]) for kind in ("KubeadmControlPlane", "Machine") for one in world.all(kind, driven.namespace)}
+    assert wanted <= shown.keys()
+    for kind, name in wanted:
+        stored = world.get(kind, driven.namespace, name)
+        assert stored is not None
+        assert shown[kind, name] == {one["type"]: one["status"] for one in stored["status"]["conditions"]}, (kind, name)
+
+
+def test_get_kubeconfig_reaches_the_cluster(driven: Driven) -> None:
+    file = driven.home / "kubeconfig"
+    file.write_text(driven.clusterctl("get", "kubeconfig", NAME))
+    file.chmod(0o600)
+    nodes = driven.fleet.kubectl("get", "nodes", "-o", "name", kubeconfig=str(file)).split()
+    machines = driven.fleet.recorder.world.all("Machine", driven.namespace)
+    assert set(nodes) == {f"node/{one['status']['nodeRef']['name']}" for one in machines}
+
+
+def test_rollout_restart_replaces_every_machine(driven: Driven) -> None:
+    before = driven.machines().keys()
+    driven.clusterctl("alpha", "rollout", "restart", f"machinedeployment/{DEPLOYMENT}")
+
+    def old(world: World) -> list[str]:
+        return [one["metadata"]["name"] for uid, one in driven.machines().items() if uid in before]
+
+    driven.fleet.recorder.wait(old, LIMIT_S, "replaced")
+    driven.fleet.settle(driven.namespace, NAME)
+    assert len(driven.machines()) == WORKERS
+    driven.fleet.check_history(driven.namespace)
+
+
+@pytest.mark.parametrize("resource", [f"machinedeployment/{DEPLOYMENT}", f"kubeadmcontrolplane/{NAME}-control-plane"])
+def test_rollout_pause_and_resume(driven: Driven, resource: str) -> None:
+    kind = {"machinedeployment": "MachineDeployment", "kubeadmcontrolplane": "KubeadmControlPlane"}[resource.split("/", maxsplit=1)[0]]
+
+    def lacking(world: World, status: str) -> list[str]:
+        said = told(world.get(kind, driven.namespace, resource.split("/")[1]), "Paused")
+        return [] if said.startswith(status) else [said or "no condition"]
+
+    for command, status in (("pause", "Paused:"), ("resume", "NotPaused:")):
+        driven.clusterctl("alpha", "rollout", command, resource)
+        driven.fleet.recorder.wait(lambda world, status=status: lacking(world, status), LIMIT_S, command)
+
+
+def test_move_takes_every_object_and_changes_none(driven: Driven, tmp_path: Path) -> None:
+    world, before = driven.fleet.recorder.world, driven.machines().keys()
+    driven.clusterctl("move", "--to-directory", str(tmp_path))
+    carried = {(one["kind"], one["metadata"]["name"]) for file in tmp_path.iterdir() for one in [yaml.safe_load(file.read_text())]}
+    for kind in CARRIED:
+        assert {(kind, one["metadata"]["name"]) for one in world.all(kind, driven.namespace)} <= carried, kind
+    secrets = {name for kind, name in carried if kind == "Secret"}
+    assert {f"{NAME}-{purpose}" for purpose in ("ca", "etcd", "proxy", "sa", "kubeconfig")} <= secrets
+    # it pauses the Cluster while it reads, and lets it go on
+    driven.fleet.settle(driven.namespace, NAME)
+    assert driven.machines().keys() == before
