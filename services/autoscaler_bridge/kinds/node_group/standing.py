@@ -52,8 +52,7 @@ def standing(observed: Observed) -> ConditionValue | None:
         return _refused(REPLICAS_UNSET, "spec.replicas is not set: admission or the object's controller sets it")
     if bounds.most == 0:
         return _refused(INVALID_SIZE, f"annotation {labels.AUTOSCALER_MAX_SIZE} is 0: the group can never have a Machine")
-    host = host_template(observed)
-    if obj.spec.replicas == 0 and not host.known:
+    if obj.spec.replicas == 0 and not (host := host_template(observed)).known:
         if host.unreadable:
             return _refused(CAPACITY_UNKNOWN, f"there is no Machine and what one would be cannot be read: {'; '.join(host.unreadable)}")
         ref = obj.spec.template.spec.infrastructure_ref
@@ -77,7 +76,7 @@ def _others(observed: Observed) -> Iterator[str]:
     if observed.cluster is not None and _topology_sets(obj, observed.cluster):
         yield f"the topology of Cluster {observed.cluster.name} sets the replicas of {obj.name}: leave them out there, or remove the bounds"
     taken_over = TAKE_OVER in obj.metadata.annotations
-    for writer in observed.written or ():
+    for writer in observed.last_written or ():
         if writer.declares:
             yield f"{writer.name} declares spec.replicas by server-side apply: leave it out there, or remove the bounds"
         elif not taken_over:
