@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -123,17 +124,34 @@ def test_rollout_restart_replaces_every_machine(driven: Driven) -> None:
     driven.fleet.check_history(driven.namespace)
 
 
-@pytest.mark.parametrize("resource", [f"machinedeployment/{DEPLOYMENT}", f"kubeadmcontrolplane/{NAME}-control-plane"])
-def test_rollout_pause_and_resume(driven: Driven, resource: str) -> None:
-    kind = {"machinedeployment": "MachineDeployment", "kubeadmcontrolplane": "KubeadmControlPlane"}[resource.split("/", maxsplit=1)[0]]
+def test_a_paused_rollout_waits_until_it_is_resumed(driven: Driven) -> None:
+    before, resource = driven.machines().keys(), f"machinedeployment/{DEPLOYMENT}"
+    driven.clusterctl("alpha", "rollout", "pause", resource)
+    due = {"spec": {"rollout": {"after": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}}}
+    driven.fleet.patch(driven.namespace, resource, due)
 
-    def lacking(world: World, status: str) -> list[str]:
-        said = told(world.get(kind, driven.namespace, resource.split("/")[1]), "Paused")
-        return [] if said.startswith(status) else [said or "no condition"]
+    def seen(world: World) -> list[str]:
+        found = world.get("MachineDeployment", driven.namespace, DEPLOYMENT)
+        return [] if found is not None and not found["status"].get("upToDateReplicas") else ["all up to date"]
 
-    for command, status in (("pause", "Paused:"), ("resume", "NotPaused:")):
-        driven.clusterctl("alpha", "rollout", command, resource)
-        driven.fleet.recorder.wait(lambda world, status=status: lacking(world, status), LIMIT_S, command)
+    driven.fleet.recorder.wait(seen, LIMIT_S, "a roll-out that is due")
+    assert driven.machines().keys() == before
+    driven.clusterctl("alpha", "rollout", "resume", resource)
+    driven.fleet.recorder.wait(lambda world: sorted(driven.machines().keys() & before), LIMIT_S, "replaced")
+    driven.fleet.settle(driven.namespace, NAME)
+    assert len(driven.machines()) == WORKERS
+
+
+def test_a_control_plane_is_paused_and_resumed(driven: Driven) -> None:
+    name = f"{NAME}-control-plane"
+
+    def lacking(world: World, reason: str) -> list[str]:
+        said = told(world.get("KubeadmControlPlane", driven.namespace, name), "Paused")
+        return [] if said.startswith(f"{reason}:") else [said or "no condition"]
+
+    for command, reason in (("pause", "Paused"), ("resume", "NotPaused")):
+        driven.clusterctl("alpha", "rollout", command, f"kubeadmcontrolplane/{name}")
+        driven.fleet.recorder.wait(lambda world, reason=reason: lacking(world, reason), LIMIT_S, command)
 
 
 def test_move_takes_every_object_and_changes_none(driven: Driven, tmp_path: Path) -> None:
