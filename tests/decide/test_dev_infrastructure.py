@@ -319,6 +319,14 @@ def test_lost_emulation_is_rebuilt_at_once() -> None:
     assert isinstance(last, Local) and last.arguments["stages"] == [VM, NODE] and last.arguments["again"]
 
 
+def test_a_host_that_ran_elsewhere_is_taken_over_as_it_is() -> None:
+    found = dev_of(backend=slow(vm="1h", node="1h"), finalizers=["dockermachine.infrastructure.cluster.x-k8s.io"])
+    found["spec"]["providerID"] = "in-memory://m"
+    plan = world(cluster(), dev(), machine(control_plane=False), found).run(dev_machine.KIND, "default", "m")
+    last = plan.steps[-1]
+    assert isinstance(last, Local) and last.arguments["stages"] == [VM, NODE] and last.arguments["again"], "no token is asked for a second time"
+
+
 def test_deleted_machine_goes_without_its_owner() -> None:
     view = world(dev_of(deletionTimestamp="2026-01-02T03:00:00Z", finalizers=["dockermachine.infrastructure.cluster.x-k8s.io"]))
     plan = view.run(dev_machine.KIND, "default", "m")

@@ -5,9 +5,7 @@ Source: contracts.md §9; tests.md, "clusterctl".
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleetwake.rig.progress import Progress
-from fleetwake.rig.tools import tool
 from tests.e2e import manifests
+from tests.e2e.clusterctl import clusterctl
 from tests.e2e.fleet import Fleet, left_of
 from tests.e2e.recorder import Object, World, told
 
@@ -26,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 
 NAME, WORKERS = "driven", 2
 DEPLOYMENT = f"{NAME}-workers"
-COMMAND_LIMIT_S, LIMIT_S = 60, 30.0
+LIMIT_S = 30.0
 TREE = re.compile(r"^[│├└─ ]*")
 OBJECT = re.compile(r"(\w+) ([\w-]+)/([\w-]+)")
 CONDITION = re.compile(r"(\w+) +(True|False|Unknown) ")
@@ -48,16 +45,7 @@ class Driven:
         Raises:
             AssertionError: it failed.
         """
-        env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
-            "HOME": str(self.home),
-            "KUBECONFIG": self.fleet.rig.endpoints().kubeconfig,
-            "CLUSTERCTL_DISABLE_VERSIONCHECK": "true",
-        }
-        command = [str(tool("clusterctl", Progress())), *arguments, "--namespace", self.namespace]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=COMMAND_LIMIT_S, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return clusterctl(self.fleet, self.home, *arguments, "--namespace", self.namespace)
 
     def machines(self) -> dict[str, Object]:
         """The workers' Machines by uid."""

@@ -1,7 +1,7 @@
 """DevMachine: an emulated host, from its request to its Node, its etcd member and its API server.
 
 The emulation does the work and wakes the key; what it did is read back and told once. A stage that the status already tells but the emulation does not
-know (its store was lost, or the cluster was moved here) is rebuilt at once.
+know (its store was lost) is rebuilt at once; so is the host of a DevMachine that came with its identity (a cluster that was moved here): it ran elsewhere.
 
 Source: kinds.md §14; contracts.md §3; Cluster API v1.14 in-memory backend (conditions, reasons, order of waits).
 """
@@ -173,6 +173,9 @@ def _stages(observed: Observed) -> tuple[str, ...]:
 def _started(observed: Observed, backend: InMemoryMachineBackend, machine: Machine) -> Plan:
     found, mine = observed.found, observed.mine
     told = {stage for stage in _stages(observed) if is_true(found.status.conditions, CONDITIONS[stage])}
+    if mine is None and not told and found.spec.provider_id:
+        # clusterctl moves no status; what it moves are hosts that have become Nodes
+        told = set(_stages(observed))
     done = dict(mine.done) if mine is not None else {}
     # what was told and is not there was lost: its time has passed already
     known = {**dict.fromkeys(told, observed.at), **done}
