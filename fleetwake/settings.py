@@ -9,6 +9,7 @@ Secrets come from files and from nowhere else: an environment is shown by ``kube
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ __all__ = ["ENV_PREFIX", "GROUPS", "Settings", "SettingsError"]
 
 ENV_PREFIX = "FLEETWAKE_"
 LIKENESS_OF_A_MISSPELLING = 0.85
+WATCHER_LEASE = "fleetwake-watcher"
 
 GROUPS: tuple[tuple[str, str], ...] = (
     ("API server", "kubeconfig"),
@@ -190,6 +192,12 @@ class Settings(BaseModel):
     def topics(self) -> Topics:
         """The topics under the prefix."""
         return Topics(self.topic_prefix)
+
+    @property
+    def watcher_lease(self) -> str:
+        """The Lease that watchers of the same topics and scope compete for; a hash tells other topics and scopes apart."""
+        scope = "\0".join((self.topic_prefix, self.namespace, self.watch_filter))
+        return WATCHER_LEASE if scope == "capi\0\0" else f"{WATCHER_LEASE}-{hashlib.sha256(scope.encode()).hexdigest()[:8]}"
 
     @property
     def kafka(self) -> Kafka:

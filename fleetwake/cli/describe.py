@@ -13,7 +13,6 @@ from fleetwake.cli.looking import Namespace, StateDir, looking
 
 if TYPE_CHECKING:
     from fleetwake.views.connection import Connection
-    from fleetwake.views.fleet import Truth
 
 REFRESH_SECONDS = 1.0
 
@@ -94,31 +93,14 @@ async def _fleet(watch: bool, state: Path | None) -> None:
 async def _notes(connection: Connection, held: dict[str, dict[str, str]]) -> list[str]:
     """What must be said about the age of the read model: it is compared with the API server's metadata."""
     from fleetwake.errors import FleetwakeError
-    from fleetwake.views.fleet import note_of, stale_since
+    from fleetwake.kube import config
+    from fleetwake.kube.client import ApiClient
+    from fleetwake.views.fleet import note_of, read_truth, stale_since
 
     try:
-        truth = await _truth(connection)
+        async with ApiClient(config.load(connection.settings.kubeconfig), service="describe") as client:
+            truth = await read_truth(client)
     except FleetwakeError as error:
         return [f"whether this is current is not known: {error}"]
     now = datetime.now(UTC)
     return note_of(stale_since(held, truth, now), now)
-
-
-async def _truth(connection: Connection) -> dict[str, Truth]:
-    """Version and time of the last change of every Cluster, without its body."""
-    from fleetwake.kube import config
-    from fleetwake.kube.client import METADATA_LIST, ApiClient, raise_for, resource_path
-    from fleetwake.views.fleet import Truth
-    from fleetwake.views.objects import CORE, resource_of
-
-    clusters = resource_of(CORE, "Cluster")
-    async with ApiClient(config.load(connection.settings.kubeconfig), service="describe") as client:
-        answer = await client.request("GET", resource_path(clusters.api_version, clusters.plural), accept=METADATA_LIST)
-    raise_for(answer, "list Clusters")
-    found = {}
-    for item in answer.json().get("items") or ():
-        meta = item["metadata"]
-        times = [entry["time"] for entry in meta.get("managedFields") or () if "time" in entry]
-        changed = datetime.fromisoformat(max(times).replace("Z", "+00:00")) if times else None
-        found[f"{meta['namespace']}/{meta['name']}"] = Truth(meta["resourceVersion"], changed)
-    return found

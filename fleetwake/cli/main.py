@@ -26,6 +26,8 @@ class All(Commands):
         "readmodel": Source("fleetwake.cli.readmodel", "app"),
         "demo": Source("fleetwake.cli.demo", "demo"),
         "describe": Source("fleetwake.cli.describe", "describe"),
+        "doctor": Source("fleetwake.cli.doctor", "doctor"),
+        "lag": Source("fleetwake.cli.lag", "lag"),
         "trace": Source("fleetwake.cli.trace", "trace"),
         "audit": Source("fleetwake.cli.audit", "app"),
         "autoscaler": Source("fleetwake.cli.autoscaler", "app"),

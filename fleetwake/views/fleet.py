@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwake.connections.redis import Redis
+from fleetwake.kube.client import METADATA_LIST, ApiClient, raise_for, resource_path
 from fleetwake.shell.readmodel import CLUSTERS_SET, hash_key
 from fleetwake.views.connection import ViewError
+from fleetwake.views.objects import CORE, resource_of
 from fleetwake.views.terminal import age
 from fleetwake.views.tree import COLORS
 
@@ -47,6 +49,24 @@ def read_fleet(redis: Redis) -> dict[str, dict[str, str]]:
         raise ViewError(f"{redis.told(error)} (the rig of this checkout: `fleetwake dev status`)") from error
     finally:
         client.close()
+
+
+async def read_truth(client: ApiClient) -> dict[str, Truth]:
+    """What the API server says of every Cluster, by ``namespace/name``, without their bodies.
+
+    Raises:
+        FleetwakeError: it refused or did not answer.
+    """
+    clusters = resource_of(CORE, "Cluster")
+    answer = await client.request("GET", resource_path(clusters.api_version, clusters.plural), accept=METADATA_LIST)
+    raise_for(answer, "list Clusters")
+    found = {}
+    for item in answer.json().get("items") or ():
+        meta = item["metadata"]
+        times = [entry["time"] for entry in meta.get("managedFields") or () if "time" in entry]
+        changed = datetime.fromisoformat(max(times)) if times else None
+        found[f"{meta['namespace']}/{meta['name']}"] = Truth(meta["resourceVersion"], changed)
+    return found
 
 
 def stale_since(fleet: Mapping[str, Mapping[str, str]], truth: Mapping[str, Truth], now: datetime) -> datetime | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
@@ -31,7 +30,6 @@ from services.watcher.streams import Streams
 from services.watcher.web import serve
 
 SERVICE = "watcher"
-LEASE_NAME = "fleetwake-watcher"
 HISTORY_NAMESPACE = "kube-system"
 """The namespace whose uid stands for the API server's history: it is as old as the cluster and nobody deletes it."""
 
@@ -142,7 +140,7 @@ class Watcher:
         terms = LeaseTerms(settings.lease_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds)
         # a process started again is another candidate: its predecessor may be frozen, not dead
         identity = f"{settings.instance}_{os.getpid()}_{secrets.token_hex(4)}"
-        name = lease_name(settings)
+        name = settings.watcher_lease
         answered = RequestCounter(self.metrics.requests, self._config.server)
         async with ApiClient(self._config, service=SERVICE, answered=answered) as client, serve(self) as self.address:
             lease = LeaderLease(client, settings.system_namespace, name, identity, terms)
@@ -183,12 +181,6 @@ class Watcher:
         if unexpected is not None and not isinstance(unexpected, FleetwakeError):
             raise unexpected
         log.warning("term ended: %s", [str(part) for part in error.exceptions] if isinstance(error, BaseExceptionGroup) else error)
-
-
-def lease_name(settings: Settings) -> str:
-    """The Lease that watchers of the same topics and scope compete for; a hash tells other topics and scopes apart."""
-    scope = "\0".join((settings.topic_prefix, settings.namespace, settings.watch_filter))
-    return LEASE_NAME if scope == "capi\0\0" else f"{LEASE_NAME}-{hashlib.sha256(scope.encode()).hexdigest()[:8]}"
 
 
 async def run(settings: Settings) -> None:

@@ -11,7 +11,6 @@ from schemas import crd
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS
 from services.reconcilers.bootstrap_data.authority import SECRET_NAME as CERTIFICATE_SECRET
-from services.watcher.app import lease_name
 from tests.deployment.manifests import of_kind, settings_env
 
 FORBIDDEN_VERBS = frozenset({"*", "escalate", "bind", "impersonate", "approve", "sign"})
@@ -57,7 +56,7 @@ def test_the_watcher_reads_and_writes_nothing_but_its_lease() -> None:
     written = {(grant.groups, grant.resources, grant.verbs) for grant in GRANTS if grant.service == "watcher" and set(grant.verbs) - READING}
     assert written == {(("coordination.k8s.io",), ("leases",), ("get", "update")), (("coordination.k8s.io",), ("leases",), ("create",))}
     (named,) = (grant.names for grant in GRANTS if grant.service == "watcher" and "update" in grant.verbs)
-    assert named == (lease_name(Settings.from_env(settings_env())),)
+    assert named == (Settings.from_env(settings_env()).watcher_lease,)
 
 
 def test_the_watcher_may_watch_every_kind_that_it_carries() -> None:

@@ -13,7 +13,6 @@ from fleetwake.rig.kustomizations import CHECKSUM, COMPONENTS, generated_files, 
 from fleetwake.rig.rendering import Manifest, helm_lint, helm_template, kustomize_build
 from fleetwake.settings import Settings
 from services.admission.configurations import Address, configurations
-from services.watcher.app import lease_name
 from tests.deployment.manifests import OVERLAYS
 
 # helm and kustomize are built from source with the other tools (`make tools`)
@@ -93,7 +92,7 @@ def test_the_watcher_is_allowed_the_lease_that_it_asks_for(namespace: str, watch
     found = helm_template(settings={"settings.common.namespace": namespace, "settings.common.watch_filter": watch_filter})
     role = _one(found, "Role", "fleetwake-watcher-own")
     (named,) = (rule["resourceNames"] for rule in role["rules"] if rule["resources"] == ["leases"] and "resourceNames" in rule)
-    assert named == [lease_name(Settings(namespace=namespace, watch_filter=watch_filter))]
+    assert named == [Settings(namespace=namespace, watch_filter=watch_filter).watcher_lease]
 
 
 def test_an_installation_for_one_namespace_has_permissions_there_alone() -> None:

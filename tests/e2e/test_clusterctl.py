@@ -5,15 +5,19 @@ Source: contracts.md §9; tests.md, "clusterctl".
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from fleetwake.rig.probes import wait_until
+from schemas.topics import PARTITIONS_DEFAULT
 from tests.e2e import manifests
 from tests.e2e.clusterctl import clusterctl
 from tests.e2e.fleet import Fleet, left_of
@@ -24,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.
 NAME, WORKERS = "driven", 2
 DEPLOYMENT = f"{NAME}-workers"
 LIMIT_S = 30.0
+BRIDGE = "autoscaler_bridge-0"
 TREE = re.compile(r"^[│├└─ ]*")
 OBJECT = re.compile(r"(\w+) ([\w-]+)/([\w-]+)")
 CONDITION = re.compile(r"(\w+) +(True|False|Unknown) ")
@@ -46,6 +51,11 @@ class Driven:
             AssertionError: it failed.
         """
         return clusterctl(self.fleet, self.home, *arguments, "--namespace", self.namespace)
+
+    def doctor(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """What our plugin says of the installation and of the namespace, as an object."""
+        wanted = ("fleetwake", "doctor", "--json", "-n", self.namespace, "--state", str(self.fleet.rig.state_dir))
+        return dict(json.loads(clusterctl(self.fleet, self.home, *wanted, *arguments, code=code)))
 
     def machines(self) -> dict[str, Object]:
         """The workers' Machines by uid."""
@@ -97,6 +107,16 @@ def test_get_kubeconfig_reaches_the_cluster(driven: Driven) -> None:
     nodes = driven.fleet.kubectl("get", "nodes", "-o", "name", kubeconfig=str(file)).split()
     machines = driven.fleet.recorder.world.all("Machine", driven.namespace)
     assert set(nodes) == {f"node/{one['status']['nodeRef']['name']}" for one in machines}
+
+
+def test_the_plugin_finds_nothing_wrong_with_what_works(driven: Driven) -> None:
+    report = driven.doctor()
+    assert {one["part"] for one in report["well"]} == {"topics", "workers", "watcher", "kinds", "read model"}
+    assert report["findings"] == report["stuck"] == []
+    assert {group["group"] for group in report["groups"]} >= {"capi-reconcilers", "capi-remediation", "capi-autoscaler-bridge"}
+    for group in report["groups"]:
+        assert [one["partition"] for one in group["partitions"]] == list(range(PARTITIONS_DEFAULT))
+        assert all(one["worker"] for one in group["partitions"])
 
 
 def test_rollout_restart_replaces_every_machine(driven: Driven) -> None:
@@ -153,3 +173,23 @@ def test_move_takes_every_object_and_changes_none(driven: Driven, tmp_path: Path
     # it pauses the Cluster while it reads, and lets it go on
     driven.fleet.settle(driven.namespace, NAME)
     assert driven.machines().keys() == before
+
+
+def test_the_plugin_names_a_service_without_workers_and_an_object_that_is_stuck(driven: Driven) -> None:
+    fleet, held = driven.fleet, min(one["metadata"]["name"] for one in driven.machines().values())
+    fleet.kubectl("-n", driven.namespace, "annotate", "machine", held, "pre-drain.delete.hook.machine.cluster.x-k8s.io/test=owner")
+    fleet.kubectl("-n", driven.namespace, "delete", "machine", held, "--wait=false")
+    fleet.rig.stop(BRIDGE)
+
+    def told() -> bool:
+        report = driven.doctor("--after", "0", code=1)
+        stuck = [one for one in report["stuck"] if (one["kind"], one["name"]) == ("Machine", held)]
+        return any("capi-autoscaler-bridge" in one["text"] for one in report["findings"]) and [one["what"] for one in stuck] == ["is being deleted"]
+
+    try:
+        wait_until(told, LIMIT_S, "the doctor's word for both")
+    finally:
+        fleet.rig.start(BRIDGE)
+        fleet.kubectl("-n", driven.namespace, "annotate", "machine", held, "pre-drain.delete.hook.machine.cluster.x-k8s.io/test-")
+    fleet.rig.wait_ready(BRIDGE)
+    fleet.settle(driven.namespace, NAME)

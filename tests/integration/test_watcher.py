@@ -26,7 +26,7 @@ from fleetwake.settings import Settings
 from fleetwake.stream.topics import TopicAdmin
 from schemas.keys import ObjectKey
 from schemas.records import ADDED, DELETED, MODIFIED, MOVED, ObjectRecord, Version
-from services.watcher.app import Watcher, lease_name
+from services.watcher.app import Watcher
 from tests.integration.watcher_world import LIMIT_SECONDS, PARTITIONS, World
 
 pytestmark = [pytest.mark.kafka, pytest.mark.apiserver]
@@ -60,7 +60,7 @@ async def world(rig_endpoints: Endpoints, kubectl: Kubectl, kube_namespace: str,
             admin.create(settings.topics.specs(PARTITIONS))
         # a watcher of other topics or another scope competes for a Lease of another name; its role names the one of an installation
         in_system = ("-n", settings.system_namespace)
-        leases = [f"--resource-name={lease_name(settings.model_copy(update={'watch_filter': chosen}))}" for chosen in ("", FILTER)]
+        leases = [f"--resource-name={settings.model_copy(update={'watch_filter': chosen}).watcher_lease}" for chosen in ("", FILTER)]
         kubectl("create", "role", topic_prefix, "--verb=get,update", "--resource=leases.coordination.k8s.io", *leases, *in_system)
         kubectl("create", "rolebinding", topic_prefix, f"--role={topic_prefix}", f"--serviceaccount={settings.system_namespace}:fleetwake-watcher", *in_system)
 
