@@ -34,6 +34,7 @@ _PROVIDERS: Mapping[str, str] = {
 _HEADER = "# Generated from the models in schemas/api by `fleetwake schemas generate`. Do not edit.\n"
 _BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "ge": "minimum", "le": "maximum", "pattern": "pattern"}
 _ITEM_BOUNDS = {"minLength": "minItems", "maxLength": "maxItems"}
+_LOWER = ("minLength", "minItems", "minProperties", "minimum")
 _RULES = "x-kubernetes-validations"
 _ADDED, _ADDITIONS = "added", "x-additions"
 """Marks within this module, gone from what it gives."""
@@ -60,7 +61,7 @@ def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, 
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{model.PLURAL}.{model.GROUP}", "labels": _labels(model)},
-        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [_settled(_version(model), additions)]},
+        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [version(model, additions=additions)]},
     }
 
 
@@ -101,9 +102,9 @@ def _labels(model: type[KubeObject]) -> dict[str, str]:
     return dict(sorted(labels.items()))
 
 
-def _version(model: type[KubeObject]) -> dict[str, Any]:
-    """The one served and stored version."""
-    version: dict[str, Any] = {
+def version(model: type[KubeObject], *, additions: bool = True) -> dict[str, Any]:
+    """The entry of one version in a definition, as the served and stored one."""
+    found: dict[str, Any] = {
         "name": model.VERSION,
         "served": True,
         "storage": True,
@@ -118,8 +119,14 @@ def _version(model: type[KubeObject]) -> dict[str, Any]:
         if scale.label_selector_path:
             subresources["scale"]["labelSelectorPath"] = scale.label_selector_path
     if subresources:
-        version["subresources"] = subresources
-    return version
+        found["subresources"] = subresources
+    settled: dict[str, Any] = _settled(found, additions)
+    return settled if model.LOWER_BOUNDS else _unbounded(settled)
+
+
+def _unbounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without lower bounds, so that it lets through the zeros that clients of an old version always write."""
+    return {name: _unbounded(one) if isinstance(one, dict) else one for name, one in schema.items() if name not in _LOWER or isinstance(one, dict)}
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -134,6 +141,8 @@ def _object_schema(model: type[Frozen]) -> Schema:
     properties: dict[str, Schema] = {}
     required = []
     for name, field in model.model_fields.items():
+        if name in model.LACKS:
+            continue
         wire = field.alias or name
         if issubclass(model, KubeObject) and wire in _OBJECT_FIELDS:
             properties[wire] = dict(_OBJECT_FIELDS[wire])

@@ -6,8 +6,9 @@ pydantic ignores these markers; ``schemas.crd`` reads them. Bounds, patterns and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ColumnType = Literal["string", "integer", "boolean", "date"]
 
@@ -56,7 +57,7 @@ class NotRequired:
 class ServerDefault:
     """A default that the API server fills in (``default:`` of the schema)."""
 
-    value: str | bool | int
+    value: str | bool | int | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
