@@ -37,8 +37,8 @@ def _object(converted: Any, baseline: Any, stored: dict[str, Any], shape: Shape)
     fields = {}
     for name in (*stored, *(name for name in new if name not in stored)):
         one = restored(new.get(name, MISSING), old.get(name, MISSING), stored.get(name, MISSING), shape.field(name))
-        # what the older version leaves unsaid goes with the object it was part of
-        if one is not MISSING and not (gone and (one is False or one == 0)):
+        # a flag that says nothing in the older version goes with the object it was part of
+        if one is not MISSING and not (gone and one is False):
             fields[name] = one
     if gone and (not fields or shape.required - fields.keys()):
         # what is left was part of what is gone

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import jsonschema
 from hypothesis import strategies as st
 
 from schemas import crd
 from schemas.api.meta import KubeObject
+from schemas.api.older import VERSIONS
+from schemas.api.registry import KINDS
 from schemas.conversion.codecs import go_duration
 from schemas.conversion.values import MISSING
 
@@ -235,3 +238,23 @@ def said(value: Any) -> Any:
         kept = {name: said(one) for name, one in value.items() if (one or name not in ZERO_SAYS_NOTHING) and (name, one) not in SAYS_NOTHING}
         return {name: one for name, one in kept.items() if one not in ({}, []) or isinstance(one, (bool, int))}
     return [said(one) for one in value] if isinstance(value, list) else value
+
+
+def strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, and no field beside those it names."""
+    new = {name: strict(one) if isinstance(one, dict) else one for name, one in schema.items() if name != "properties"}
+    if "properties" in schema:
+        new |= {"properties": {name: strict(one) for name, one in schema["properties"].items()}, "additionalProperties": False}
+    return new
+
+
+def assert_valid(obj: dict[str, Any], model: type[KubeObject]) -> None:
+    """Fail if the object is not of its schema."""
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(strict(schema_of(model))).iter_errors(obj))
+    assert error is None, f"{error.json_path}: {error.message}"
+
+
+def model_of(obj: dict[str, Any]) -> type[KubeObject]:
+    """The model of an object's kind and version."""
+    group, _, version = obj["apiVersion"].partition("/")
+    return next(model for model in (*KINDS, *VERSIONS) if (group, version, obj["kind"]) == (model.GROUP, model.VERSION, model.KIND))

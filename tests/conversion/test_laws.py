@@ -6,14 +6,12 @@ import os
 import random
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from schemas.api.meta import KubeObject
 from schemas.conversion import CONVERSION_DATA, Context, from_hub, to_hub
 from schemas.conversion.catalog import CONVERSIONS, Conversion
-from tests.conversion.objects import GROUPS, made, said, schema_of, seeds
+from tests.conversion.objects import GROUPS, assert_valid, made, said, seeds
 
 CONTEXT = Context(api_version=lambda group, _: f"{group}/{GROUPS[group]}")
 EXAMPLES = int(os.environ.get("CONVERSION_EXAMPLES", "10"))
@@ -28,19 +26,6 @@ def without_data(obj: dict[str, Any]) -> dict[str, Any]:
     annotations = {name: value for name, value in obj["metadata"].get("annotations", {}).items() if name != CONVERSION_DATA}
     metadata = {name: value for name, value in obj["metadata"].items() if name != "annotations"}
     return {**obj, "metadata": metadata | ({"annotations": annotations} if annotations else {})}
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, and no field beside those it names."""
-    new = {name: strict(one) if isinstance(one, dict) else one for name, one in schema.items() if name != "properties"}
-    if "properties" in schema:
-        new |= {"properties": {name: strict(one) for name, one in schema["properties"].items()}, "additionalProperties": False}
-    return new
-
-
-def assert_valid(obj: dict[str, Any], model: type[KubeObject]) -> None:
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(strict(schema_of(model))).iter_errors(obj))
-    assert error is None, f"{error.json_path}: {error.message}"
 
 
 @per_version
