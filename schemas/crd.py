@@ -65,6 +65,23 @@ def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, 
     }
 
 
+def served(model: type[KubeObject], older: Sequence[type[KubeObject]], client_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition of a kind that is served in older versions too, converted by the webhook at ``client_config``. The hub alone is stored.
+
+    Source: contracts.md §1 (a provider's kind is labelled with the version for each contract), §10.
+    """
+    found = definition(model)
+    for one in older:
+        entry = version(one) | {"storage": False, "deprecated": True}
+        entry["deprecationWarning"] = f"{one.GROUP}/{one.VERSION} {one.KIND} is deprecated; use {model.GROUP}/{model.VERSION} {model.KIND}"
+        found["spec"]["versions"].append(entry)
+        if model.GROUP in _PROVIDERS and one.VERSION == "v1beta1":
+            found["metadata"]["labels"][f"cluster.x-k8s.io/{one.VERSION}"] = one.VERSION
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": dict(client_config)}
+    found["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
+    return found
+
+
 def render(model: type[KubeObject]) -> str:
     """Render the CustomResourceDefinition of a kind as the YAML text that is committed."""
     return _HEADER + yaml.dump(definition(model), Dumper=_Dumper, sort_keys=False, width=160, allow_unicode=True)

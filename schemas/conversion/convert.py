@@ -20,6 +20,18 @@ from schemas.conversion.values import MISSING, owned
 CONVERSION_DATA: Final = "cluster.x-k8s.io/conversion-data"
 
 
+def said_in(obj: Mapping[str, Any], api_version: str, context: Context) -> dict[str, Any]:
+    """An object in any served version of its group, from any other.
+
+    Raises:
+        ConversionError: see ``to_hub`` and ``from_hub``; or the version is another group's.
+    """
+    group, _, version = api_version.rpartition("/")
+    if group != _identity(obj)[0]:
+        raise ConversionError(f"{obj.get('apiVersion')} has no version {api_version}")
+    return from_hub(to_hub(obj, context), version, context)
+
+
 def to_hub(obj: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """An object of an older version, as the hub says it. ``context.namespace`` is the object's own.
 
