@@ -65,7 +65,7 @@ def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, 
     }
 
 
-def served(model: type[KubeObject], older: Sequence[type[KubeObject]], client_config: Mapping[str, Any]) -> dict[str, Any]:
+def served(model: type[KubeObject], older: Iterable[type[KubeObject]], client_config: Mapping[str, Any]) -> dict[str, Any]:
     """The definition of a kind that is served in older versions too, converted by the webhook at ``client_config``. The hub alone is stored.
 
     Source: contracts.md §1 (a provider's kind is labelled with the version for each contract), §10.

@@ -6,9 +6,8 @@ pydantic ignores these markers; ``schemas.crd`` reads them. Bounds, patterns and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 ColumnType = Literal["string", "integer", "boolean", "date"]
 
@@ -57,7 +56,7 @@ class NotRequired:
 class ServerDefault:
     """A default that the API server fills in (``default:`` of the schema)."""
 
-    value: str | bool | int | Mapping[str, Any]
+    value: str | bool | int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,14 @@ NOT_IN_DIGESTS = {"KubeadmConfigTemplate"}
 """test_a_template_holds_the_same_spec covers it."""
 
 
+DEFAULTS = re.compile(r" default=(1|\{.*\})$")
+"""Filled in by admission, in the hub. In the schema of an old version they would come with every edit in that version."""
+
+
 def digests(version: str) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for path in sorted(DIGESTS.glob(f"*.{version}.txt")):
-        kinds |= digest.read(path.read_text())
+        kinds |= {kind: [DEFAULTS.sub("", line) for line in lines] for kind, lines in digest.read(path.read_text()).items()}
     return kinds
 
 

@@ -19,6 +19,7 @@ from fleetwake.kube.client import APPLY_PATCH, MERGE_PATCH, ApiClient, raise_for
 from fleetwake.rig.records import Endpoints
 from schemas import crd
 from schemas.api import registry
+from schemas.api.meta import KubeObject
 from schemas.conversion import CONVERSION_DATA
 from schemas.conversion.catalog import CONVERSIONS
 from services.admission import conversion
@@ -69,14 +70,17 @@ async def served(api: ApiClient, rig_endpoints: Endpoints) -> AsyncIterator[None
     kinds = [(one, registry.get(one.group, one.kind)) for one in CONVERSIONS.values()]
     async with webhook(api) as (address, bundle):
         try:
-            for one, model in kinds:
-                older = [one.models[version] for version in sorted(one.models, reverse=True)]
-                await apply(api, crd.served(model, older, address.client_config(conversion.PATH, bundle)))
+            client_config = address.client_config(conversion.PATH, bundle)
+            await asyncio.gather(*(apply(api, crd.served(model, one.models.values(), client_config)) for one, model in kinds))
             await _served(api)
             yield
         finally:
-            for _, model in kinds:
-                await apply(api, crd.definition(model) | {"spec": {**crd.definition(model)["spec"], "conversion": {"strategy": "None"}}})
+            await asyncio.gather(*(apply(api, _hub_alone(model)) for _, model in kinds))
+
+
+def _hub_alone(model: type[KubeObject]) -> Document:
+    definition = crd.definition(model)
+    return {**definition, "spec": {**definition["spec"], "conversion": {"strategy": "None"}}}
 
 
 async def _served(api: ApiClient) -> None:
@@ -93,20 +97,23 @@ async def test_old_versions_are_read_and_edited_and_nothing_else_changes(served:
     made = {document["kind"]: await _created(api, document) for document in manifests.cluster("c", kube_namespace) if _converted(document)}
     assert made.keys() >= {"Cluster", "KubeadmControlPlane", "MachineDeployment", "KubeadmConfigTemplate"}
 
-    def get(kind: str, version: str) -> Document:
+    async def get(kind: str, version: str) -> Document:
         model = registry.get(*next(key for key in CONVERSIONS if key[1] == kind))
-        text = kubectl("get", f"{model.PLURAL}.{version}.{model.GROUP}", made[kind]["metadata"]["name"], "-n", kube_namespace, "-o", "json")
+        # in a thread: the webhook answers from this one
+        text = await asyncio.to_thread(
+            kubectl, "get", f"{model.PLURAL}.{version}.{model.GROUP}", made[kind]["metadata"]["name"], "-n", kube_namespace, "-o", "json"
+        )
         return json.loads(text)  # type: ignore[no-any-return]
 
     for version in ("v1beta1", "v1alpha4"):
-        old = get("Cluster", version)
+        old = await get("Cluster", version)
         assert old["apiVersion"] == f"cluster.x-k8s.io/{version}"
         assert old["spec"]["infrastructureRef"] | {"namespace": kube_namespace} == old["spec"]["infrastructureRef"]
         assert CONVERSION_DATA in old["metadata"]["annotations"]
         # through the old version, as kubectl edit does: the whole object is written back
         old["spec"]["clusterNetwork"]["serviceDomain"] = f"{version}.example"
         await asyncio.to_thread(kubectl, "replace", "-f", "-", stdin=json.dumps(old))
-        new = get("Cluster", "v1beta2")
+        new = await get("Cluster", "v1beta2")
         made["Cluster"]["spec"]["clusterNetwork"]["serviceDomain"] = f"{version}.example"
         assert new["spec"] == made["Cluster"]["spec"]
         assert CONVERSION_DATA not in new["metadata"].get("annotations", {})
@@ -120,7 +127,7 @@ async def test_old_versions_are_read_and_edited_and_nothing_else_changes(served:
     assert "deprecated" in answer.headers["Warning"]
     wanted = made["KubeadmControlPlane"]["spec"]
     wanted["machineTemplate"]["spec"].setdefault("deletion", {})["nodeDrainTimeoutSeconds"] = 150
-    assert get("KubeadmControlPlane", "v1beta2")["spec"] == wanted
+    assert (await get("KubeadmControlPlane", "v1beta2"))["spec"] == wanted
 
     # every kind lists in every version, and v1alpha2 is not there
     for one in CONVERSIONS.values():

@@ -12,7 +12,7 @@ from schemas.api.core.v1beta1.shared import VERSION, MachineNaming, NodeTimeouts
 from schemas.api.core.v1beta2 import DeprecatedFailure, MachineTaints, MachineVersions, ObjectReference
 from schemas.api.meta import Frozen, IntOrString, KubeObject
 from schemas.api.scalars import Text253, Text256, Text4096
-from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, OPTIONAL, Column, Scale, ServerDefault
+from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, OPTIONAL, Column, Scale
 
 
 class TemplateMachineTemplate(NodeTimeouts):
@@ -67,9 +67,6 @@ class RemediationStrategy(Frozen):
     """How long a replacement must be healthy before a later failure starts a new count; 1h by default."""
 
 
-_STRATEGY = ServerDefault({"rollingUpdate": {"maxSurge": 1}, "type": "RollingUpdate"})
-
-
 class ControlPlaneSettings(Frozen):
     """What a control plane and a template of one have in common."""
 
@@ -79,7 +76,7 @@ class ControlPlaneSettings(Frozen):
     """Events ahead of which Machines are replaced."""
     rollout_after: AwareDatetime | None = None
     """Replace Machines created before this time, once it has passed."""
-    rollout_strategy: Annotated[RolloutStrategy | None, _STRATEGY] = None
+    rollout_strategy: RolloutStrategy | None = None
     """How Machines are replaced."""
     remediation_strategy: RemediationStrategy | None = None
     """How unhealthy Machines are replaced."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.api.core.v1alpha4.cluster import VERSION
 from schemas.api.core.v1beta1 import health_and_drain, machine, shared, workers
-from schemas.markers import AGE, OPTIONAL, Column, ServerDefault
+from schemas.markers import AGE, OPTIONAL, Column
 
 _CLUSTER = Column("Cluster", ".spec.clusterName")
 _PHASE = Column("Phase", ".status.phase")
@@ -64,8 +64,6 @@ class MachineSetSpec(workers.MachineSetSpec):
 
     LACKS = frozenset({"machine_naming_strategy"})
 
-    replicas: Annotated[int | None, ServerDefault(1)] = None
-    """Number of Machines."""
     template: Annotated[MachineTemplateSpec, OPTIONAL]
     """What the Machines look like."""
 
@@ -100,8 +98,6 @@ class MachineDeploymentSpec(workers.MachineDeploymentSpec):
 
     LACKS = frozenset({"rollout_after", "machine_naming_strategy"})
 
-    replicas: Annotated[int | None, ServerDefault(1)] = None
-    """Number of Machines."""
     template: MachineTemplateSpec
     """What the Machines look like."""
     strategy: MachineDeploymentStrategy | None = None
