@@ -6,7 +6,8 @@ carries the whole hub object in an annotation, and on its way back only what was
 and only the edit arrives.
 """
 
-from schemas.conversion.convert import CONVERSION_DATA, from_hub, said_in, to_hub
+from schemas.conversion.convert import from_hub, said_in, to_hub
 from schemas.conversion.rules import Context, ConversionError
+from schemas.sensitive import CONVERSION_DATA
 
 __all__ = ["CONVERSION_DATA", "Context", "ConversionError", "from_hub", "said_in", "to_hub"]

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from schemas.conversion.catalog import HUB_VERSION, Conversion, conversion
 from schemas.conversion.restoring import restored
 from schemas.conversion.rules import Context, ConversionError, lowered, raised
 from schemas.conversion.shape import Shape, fitted
 from schemas.conversion.values import MISSING, owned
-
-CONVERSION_DATA: Final = "cluster.x-k8s.io/conversion-data"
+from schemas.sensitive import CONVERSION_DATA
 
 
 def said_in(obj: Mapping[str, Any], api_version: str, context: Context) -> dict[str, Any]:

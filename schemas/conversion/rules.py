@@ -175,3 +175,6 @@ def _coded(step: Step, value: Any, context: Context, where: Path) -> Any:
         return step(value, context)
     except ConversionError as error:
         raise ConversionError(f"{'.'.join(where)}: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        # admission is asked before the API server has checked types
+        raise ConversionError(f"{'.'.join(where)}: not of the type that its schema says") from error

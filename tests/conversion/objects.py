@@ -70,6 +70,7 @@ class Maker:
     random: random.Random
     density: float
     hub: bool
+    all_fields: bool = False
 
     def object(self, model: type[KubeObject]) -> dict[str, Any]:
         """An object of the kind, with metadata."""
@@ -78,7 +79,7 @@ class Maker:
         for name in ("spec", "status"):
             if name in schema["properties"] and (name == "spec" or self.chance()):
                 made[name] = self._something(schema["properties"][name], (name,))
-        if model.KIND == "Machine" and model.VERSION == "v1alpha4":
+        if model.KIND == "Machine" and model.VERSION == "v1alpha4" and not self.all_fields:
             made.get("status", {}).pop("version", None)
         if model.KIND == "KubeadmControlPlane" and not self.hub and "status" in made:
             made["status"]["ready"] = bool(made["status"].get("readyReplicas"))
@@ -174,7 +175,7 @@ class Maker:
             return {"apiGroup": self.random.choice(list(GROUPS)), "kind": "KubeadmThing", "name": "name"}
         if self.hub:
             return None
-        if any(where[-len(end) :] == end for end in NO_EFFECT):
+        if not self.all_fields and any(where[-len(end) :] == end for end in NO_EFFECT):
             return MISSING
         if "fieldPath" in properties and "resourceVersion" in properties:
             return self._reference(where)
@@ -227,6 +228,11 @@ def schema_of(model: type[KubeObject]) -> dict[str, Any]:
 def made(model: type[KubeObject], seed: int, density: float) -> dict[str, Any]:
     """The object of a seed."""
     return Maker(random.Random(seed), density, model.VERSION == "v1beta2").object(model)
+
+
+def without_effect(model: type[KubeObject], seed: int) -> dict[str, Any]:
+    """An object of an older version with all its fields, those of no effect too."""
+    return Maker(random.Random(seed), 1.0, hub=False, all_fields=True).object(model)
 
 
 seeds = st.tuples(st.integers(min_value=0, max_value=2**32), st.sampled_from([0.05, 0.3, 0.6, 0.9, 1.0]))
