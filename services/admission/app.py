@@ -15,6 +15,7 @@ from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
+from services.admission.references import References
 from services.admission.registration import Registration
 from services.admission.server import serve
 from services.admission.sightings import following
@@ -38,21 +39,23 @@ async def run(settings: Settings) -> None:
     try:
         if settings.webhook_certificate_file:
             # nothing is asked of the API server, so no account is needed
-            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals)
+            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals, References(None))
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
             address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
             own = OwnCertificates(client, address, serving, Registration(client, address))
             async with following(client, address, signals.changed):
-                await _answer(settings, own, serving, metrics, signals)
+                await _answer(settings, own, serving, metrics, signals, References(client))
     finally:
         await web.stop()
 
 
-async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals) -> None:
+async def _answer(
+    settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals, references: References
+) -> None:
     # listening before the API server is told, so that it never asks in vain
-    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics) as (host, port):
+    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics, references) as (host, port):
         log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
         await keep(certificates, signals)
 

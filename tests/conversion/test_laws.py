@@ -15,7 +15,7 @@ from schemas.conversion.catalog import CONVERSIONS, Conversion
 from tests.conversion.objects import GROUPS, assert_valid, made, said, seeds
 
 CONTEXT = Context(api_version=lambda group, _: f"{group}/{GROUPS.get(group, 'v1')}")
-EXAMPLES = int(os.environ.get("CONVERSION_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("CONVERSION_EXAMPLES", "5"))
 """Per law, kind and version; `make conversions` takes more."""
 VERSIONS = [pytest.param(one, version, id=f"{one.kind}-{version}") for one in CONVERSIONS.values() for version in one.models]
 
