@@ -39,10 +39,10 @@ def node_timeouts(hub: str = "deletion") -> tuple[Moved, ...]:
 
 
 def counters(*deprecated: str) -> tuple[Rule, ...]:
-    """Counts of Machines: those by Nodes, which older clients always write, and those by conditions that took over their names."""
-    old = tuple(moved(f"status.{name}", f"status.deprecated.v1beta1.{name}", UNSAID_ZERO) for name in deprecated)
+    """Counts of Machines: those by Nodes, and those by conditions that took over their names."""
+    old = tuple(moved(f"status.{name}", f"status.deprecated.v1beta1.{name}") for name in deprecated)
     new = tuple(moved(f"status.v1beta2.{name}", f"status.{name}") for name in ("readyReplicas", "availableReplicas", "upToDateReplicas"))
-    return (*old, *new, said("status.replicas", UNSAID_ZERO))
+    return (*old, *new)
 
 
 def health_check(old: str, hub: str) -> tuple[Rule, ...]:
@@ -80,13 +80,12 @@ MACHINE: Final = table(
     said("status.phase", MACHINE_PHASE),
 )
 
-_TEMPLATE: Final = (
-    within("spec.template.spec", *MACHINE_SPEC),
-    moved("spec.minReadySeconds", "spec.template.spec.minReadySeconds", UNSAID_ZERO),
-)
+_TEMPLATE: Final = within("spec.template.spec", *MACHINE_SPEC)
+_MIN_READY: Final = "spec.minReadySeconds", "spec.template.spec.minReadySeconds"
 
 MACHINE_SET: Final = table(
     _TEMPLATE,
+    moved(*_MIN_READY, UNSAID_ZERO),
     moved("spec.deletePolicy", "spec.deletion.order"),
     moved("spec.machineNamingStrategy", "spec.machineNaming"),
     CONDITIONS,
@@ -96,6 +95,7 @@ MACHINE_SET: Final = table(
 
 MACHINE_DEPLOYMENT: Final = table(
     _TEMPLATE,
+    moved(*_MIN_READY),
     moved("spec.strategy.rollingUpdate.deletePolicy", "spec.deletion.order"),
     moved("spec.strategy.remediation.maxInFlight", "spec.remediation.maxInFlight"),
     moved("spec.strategy", "spec.rollout.strategy", ROLLOUT_STRATEGY),
@@ -108,6 +108,7 @@ MACHINE_DEPLOYMENT: Final = table(
 
 MACHINE_POOL: Final = table(
     _TEMPLATE,
+    moved(*_MIN_READY),
     CONDITIONS,
     FAILURE,
     PROVISIONING,
@@ -190,6 +191,7 @@ CLUSTER_CLASS: Final = table(
         "spec.patches",
         moved("external.generateExtension", "external.generatePatchesExtension"),
         moved("external.validateExtension", "external.validateTopologyExtension"),
+        within("definitions", *(said(f"selector.matchResources.{name}", UNSAID_ZERO) for name in ("controlPlane", "infrastructureCluster"))),
     ),
     within("spec.variables", *_VARIABLE),
     within("status.variables", said("definitionsConflict", UNSAID_ZERO), within("definitions", *_VARIABLE)),

@@ -54,11 +54,14 @@ NO_EFFECT = {
 
 ZERO_SAYS_NOTHING = {
     *("paused", "infrastructureReady", "controlPlaneReady", "bootstrapReady", "ready", "initialized", "readOnly", "append", "strict"),
-    *("unsafeSkipCAVerification", "insecureSkipTLSVerify", "provideClusterInfo", "minReadySeconds", "definitionsConflict"),
+    *("unsafeSkipCAVerification", "insecureSkipTLSVerify", "provideClusterInfo", "minReadySeconds", "definitionsConflict", "infrastructureCluster"),
     *("uniqueItems", "exclusiveMaximum", "exclusiveMinimum", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"),
 }
 """Flags and numbers of v1beta1 that its clients write whether anybody set them or not."""
 
+
+OF_HEALTH_CHECKS = ("expectedMachines", "currentHealthy", "remediationsAllowed")
+"""Their zeros say nothing either."""
 
 SAYS_NOTHING = [("retryPeriod", "0s"), ("type", "RollingUpdate")]
 
@@ -106,7 +109,8 @@ class Maker:
             case "array":
                 return self._list(schema, where)
             case "boolean":
-                return True if not self.hub and where[-1] in ZERO_SAYS_NOTHING else self.random.choice([True, False])
+                unsaid = where[-1] in ZERO_SAYS_NOTHING or where[-2:] == ("matchResources", "controlPlane")
+                return True if unsaid and not self.hub else self.random.choice([True, False])
             case "integer":
                 return self._number(schema, where)
         return self._text(schema)
@@ -148,7 +152,9 @@ class Maker:
 
     def _number(self, schema: Schema, where: tuple[str, ...]) -> int:
         least = max(7 if where[-1] == "certificatesExpiryDays" else 1, schema.get("minimum", 0))
-        zero_may_be = schema.get("minimum", 0) == 0 and (self.hub or not (where[-1] in ZERO_SAYS_NOTHING or where[0] == "status"))
+        zero_may_be = schema.get("minimum", 0) == 0 and (
+            self.hub or not (where[-1] in ZERO_SAYS_NOTHING or where[-1] in OF_HEALTH_CHECKS or where[-1] == "observedGeneration")
+        )
         # the bounds of the hub are narrower: what v1beta1 lets through must not be refused there
         zero_may_be = zero_may_be and where[-1] not in ("apiServerPort", "port", "bindPort", "certificatesExpiryDays")
         return self.random.choice([least, least + 9, *([0] if zero_may_be else [])])
