@@ -35,9 +35,9 @@ _HEADER = "# Generated from the models in schemas/api by `fleetwake schemas gene
 _BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "ge": "minimum", "le": "maximum", "pattern": "pattern"}
 _ITEM_BOUNDS = {"minLength": "minItems", "maxLength": "maxItems"}
 _LOWER = ("minLength", "minItems", "minProperties", "minimum")
-_RULES = "x-kubernetes-validations"
-_ADDED, _ADDITIONS = "added", "x-additions"
-"""Marks within this module, gone from what it gives."""
+RULES = "x-kubernetes-validations"
+ADDED, ADDITIONS = "added", "x-additions"
+"""Marks of rules and keywords that Cluster API's own definitions do not have; in ``marked`` and nowhere else."""
 
 _OBJECT_FIELDS: Mapping[str, Schema] = {
     "apiVersion": {"description": "Group and version of the object's schema.", "type": "string"},
@@ -65,17 +65,20 @@ def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, 
     }
 
 
-def served(model: type[KubeObject], older: Iterable[type[KubeObject]], client_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The definition of a kind that is served in older versions too, converted by the webhook at ``client_config``. The hub alone is stored.
+def served(
+    model: type[KubeObject], older: Iterable[type[KubeObject]], client_config: Mapping[str, Any], *, unserved: Iterable[type[KubeObject]] = ()
+) -> dict[str, Any]:
+    """The definition of a kind that has older versions too, converted by the webhook at ``client_config``. The hub alone is stored.
 
+    ``unserved`` versions are converted where objects or their managed fields still have them, and nobody can ask for them any more.
     Source: contracts.md §1 (a provider's kind is labelled with the version for each contract), §10.
     """
     found = definition(model)
-    for one in older:
-        entry = version(one) | {"storage": False, "deprecated": True}
+    for one, is_served in (*((one, True) for one in older), *((one, False) for one in unserved)):
+        entry = version(one) | {"served": is_served, "storage": False, "deprecated": True}
         entry["deprecationWarning"] = f"{one.GROUP}/{one.VERSION} {one.KIND} is deprecated; use {model.GROUP}/{model.VERSION} {model.KIND}"
         found["spec"]["versions"].append(entry)
-        if model.GROUP in _PROVIDERS and one.VERSION == "v1beta1":
+        if is_served and model.GROUP in _PROVIDERS and one.VERSION == "v1beta1":
             found["metadata"]["labels"][f"cluster.x-k8s.io/{one.VERSION}"] = one.VERSION
     webhook = {"conversionReviewVersions": ["v1"], "clientConfig": dict(client_config)}
     found["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
@@ -101,10 +104,10 @@ def _settled(node: Any, additions: bool) -> Any:
     settled: dict[str, Any] = {}
     for key, value in node.items():
         # a list: the kinds that model schemas have a field of that name too
-        if key == _RULES and isinstance(value, list):
-            rules = [{part: text for part, text in rule.items() if part != _ADDED} for rule in value if additions or _ADDED not in rule]
-            settled |= {_RULES: rules} if rules else {}
-        elif key == _ADDITIONS:
+        if key == RULES and isinstance(value, list):
+            rules = [{part: text for part, text in rule.items() if part != ADDED} for rule in value if additions or ADDED not in rule]
+            settled |= {RULES: rules} if rules else {}
+        elif key == ADDITIONS:
             settled |= value if additions else {}
         else:
             settled[key] = _settled(value, additions)
@@ -117,6 +120,11 @@ def _labels(model: type[KubeObject]) -> dict[str, str]:
     if model.GROUP in _PROVIDERS:
         labels["cluster.x-k8s.io/v1beta2"] = model.VERSION
     return dict(sorted(labels.items()))
+
+
+def marked(model: type[KubeObject]) -> Schema:
+    """The schema of a kind, with rules and keywords that Cluster API's own definition does not have marked as such (``ADDED``, ``ADDITIONS``)."""
+    return _object_schema(model)
 
 
 def version(model: type[KubeObject], *, additions: bool = True) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def _object_schema(model: type[Frozen]) -> Schema:
     if model.MIN_PROPERTIES:
         schema["minProperties"] = model.MIN_PROPERTIES
     if model.RULES:
-        schema[_RULES] = [_rule(rule) for rule in model.RULES]
+        schema[RULES] = [_rule(rule) for rule in model.RULES]
     if model.ATOMIC_MAP:
         schema["x-kubernetes-map-type"] = "atomic"
     return schema
@@ -209,8 +217,8 @@ def _schema(annotation: Any, metadata: Sequence[Any] = ()) -> Schema:
     if isinstance(annotation, type) and issubclass(annotation, Frozen):
         schema, added = _object_schema(annotation), _constraints(metadata)
         # the object's own rules, and those of the field that holds it
-        rules = [*schema.get(_RULES, ()), *added.get(_RULES, ())]
-        return schema | added | ({_RULES: rules} if rules else {})
+        rules = [*schema.get(RULES, ()), *added.get(RULES, ())]
+        return schema | added | ({RULES: rules} if rules else {})
     return _scalar(annotation) | _constraints(metadata)
 
 
@@ -257,13 +265,13 @@ def _constraints(metadata: Sequence[Any]) -> Schema:
             case ServerDefault(value):
                 found["default"] = value
             case Addition(keyword, value):
-                found[_ADDITIONS] = {**found.get(_ADDITIONS, {}), keyword: value}
+                found[ADDITIONS] = {**found.get(ADDITIONS, {}), keyword: value}
             case Rule():
                 rules.append(_rule(item))
             case _:
                 found |= {wire: bound for key, wire in _BOUNDS.items() if (bound := getattr(item, key, None)) is not None}
     if rules:
-        found[_RULES] = rules
+        found[RULES] = rules
     return found
 
 
@@ -275,7 +283,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         # the API server's own default is left out, as controller-gen leaves it out
         shown["reason"] = rule.reason
     if rule.added:
-        shown[_ADDED] = True
+        shown[ADDED] = True
     return shown
 
 
