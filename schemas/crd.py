@@ -219,7 +219,8 @@ def _schema(annotation: Any, metadata: Sequence[Any] = ()) -> Schema:
         # the object's own rules, and those of the field that holds it
         rules = [*schema.get(RULES, ()), *added.get(RULES, ())]
         return schema | added | ({RULES: rules} if rules else {})
-    return _scalar(annotation) | _constraints(metadata)
+    scalar = _scalar(annotation) | _constraints(metadata)
+    return scalar if scalar.get("format") != "" else {name: value for name, value in scalar.items() if name != "format"}
 
 
 def _scalar(annotation: Any) -> Schema:

@@ -11,7 +11,7 @@ from typing import Final
 from schemas import crd
 from schemas.api import older, registry
 from schemas.api.meta import KubeObject
-from schemas.conversion import core, kubeadm
+from schemas.conversion import core, kubeadm, others
 from schemas.conversion.rules import ConversionError, Table
 from schemas.conversion.shape import OPAQUE, Shape, compiled
 
@@ -27,13 +27,18 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType(
         "MachineHealthCheck": core.MACHINE_HEALTH_CHECK,
         "MachinePool": core.MACHINE_POOL,
         "MachineSet": core.MACHINE_SET,
+        "ClusterResourceSet": others.CLUSTER_RESOURCE_SET,
+        "ClusterResourceSetBinding": others.CLUSTER_RESOURCE_SET_BINDING,
+        "ExtensionConfig": others.EXTENSION_CONFIG,
+        "IPAddress": others.IP_ADDRESS,
+        "IPAddressClaim": others.IP_ADDRESS_CLAIM,
         "KubeadmConfig": kubeadm.KUBEADM_CONFIG,
         "KubeadmConfigTemplate": kubeadm.KUBEADM_CONFIG_TEMPLATE,
         "KubeadmControlPlane": kubeadm.KUBEADM_CONTROL_PLANE,
         "KubeadmControlPlaneTemplate": kubeadm.KUBEADM_CONTROL_PLANE_TEMPLATE,
     }
 )
-"""How v1beta1 differs from the hub. v1alpha4 says what it says in v1beta1's words, so one table serves both."""
+"""How v1beta1 differs from the hub. Older versions say what they say in v1beta1's words, so one table serves all."""
 
 
 @dataclass(frozen=True)

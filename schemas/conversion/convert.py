@@ -48,7 +48,8 @@ def to_hub(obj: Mapping[str, Any], context: Context) -> dict[str, Any]:
     stored = _stored(data, known, context)
     # whoever referred to it then need not be there now: the way up asks nobody
     elsewhere = replace(context, api_version=lambda group, _: f"{group}/{HUB_VERSION}")
-    baseline = _up(_down(owned(stored), known, version, elsewhere), known, elsewhere)
+    named = {**owned(stored), "metadata": {"name": (new.get("metadata") or {}).get("name")}}
+    baseline = _up(_down(named, known, version, elsewhere), known, elsewhere)
     metadata = new.pop("metadata", MISSING)
     merged: dict[str, Any] = restored(new, _without_metadata(baseline), stored, known.hub)
     return {"apiVersion": f"{group}/{HUB_VERSION}", "kind": kind} | ({"metadata": metadata} if metadata is not MISSING else {}) | merged

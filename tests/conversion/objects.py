@@ -60,8 +60,8 @@ ZERO_SAYS_NOTHING = {
 """Flags and numbers of v1beta1 that its clients write whether anybody set them or not."""
 
 
-OF_HEALTH_CHECKS = ("expectedMachines", "currentHealthy", "remediationsAllowed")
-"""Their zeros say nothing either."""
+OF_HEALTH_CHECKS = ("expectedMachines", "currentHealthy", "remediationsAllowed", "timeoutSeconds")
+"""Their zeros say nothing either, nor does that of an extension's handler."""
 
 SAYS_NOTHING = [("retryPeriod", "0s"), ("type", "RollingUpdate")]
 
@@ -84,6 +84,11 @@ class Maker:
                 made[name] = self._something(schema["properties"][name], (name,))
         if model.KIND == "Machine" and model.VERSION == "v1alpha4" and not self.all_fields:
             made.get("status", {}).pop("version", None)
+        if model.KIND == "ClusterResourceSetBinding" and model.VERSION == "v1beta1":
+            # what is left out is the binding's own name
+            made["spec"].setdefault("clusterName", "name")
+        if model.KIND == "ClusterResourceSet" and not self.hub:
+            made["spec"].setdefault("resources", [{"kind": "Secret", "name": "name"}])
         if model.KIND == "KubeadmControlPlane" and not self.hub and "status" in made:
             made["status"]["ready"] = bool(made["status"].get("readyReplicas"))
         return made
