@@ -103,7 +103,7 @@ def old_objects(namespace: str) -> dict[str, Document]:
         # references of older versions name versions, which only definitions that are there tell
         for reference in ("infrastructureRef", "controlPlaneRef"):
             document["spec"].pop(reference, None) if document["kind"] == "Cluster" else None
-        document["metadata"] = {"name": document["metadata"]["name"], "namespace": namespace}
+        document["metadata"] = {"name": document["metadata"]["name"], **({"namespace": namespace} if "namespace" in document["metadata"] else {})}
     return {f"{document['kind']} {document['apiVersion'].rpartition('/')[2]}": document for document in found}
 
 
@@ -169,6 +169,17 @@ async def test_rules_of_the_hub_hold_for_older_requests(api: ApiClient, kube_nam
 
 def replaced(stored: Document, spec: Document) -> Document:
     return {**stored, "spec": spec}
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1alpha4"])
+async def test_scaling_in_an_older_version_is_guarded_too(api: ApiClient, kube_namespace: str, version: str) -> None:
+    plane = control_plane(kube_namespace, version)
+    assert (await api.request("POST", path_of(plane), body=orjson.dumps(plane))).status == 201
+    path = f"{path_of(plane, plane['metadata']['name'])}/scale"
+    for replicas, status in ((3, 200), (2, 422), (0, 422), (1, 200)):
+        answer = await api.request("PATCH", path, body=orjson.dumps({"spec": {"replicas": replicas}}), content_type=MERGE_PATCH)
+        assert answer.status == status, answer.body
+        assert status == 200 or "spec.replicas" in answer.json()["message"]
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1alpha4"])

@@ -12,7 +12,8 @@ from schemas.api.core.v1beta1.shared import VERSION, MachineNaming, NodeTimeouts
 from schemas.api.core.v1beta2 import DeprecatedFailure, MachineTaints, MachineVersions, ObjectReference
 from schemas.api.meta import Frozen, IntOrString, KubeObject
 from schemas.api.scalars import Text253, Text256, Text4096
-from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, OPTIONAL, Column, Scale
+from schemas.cel import OLDER_CONTROL_PLANE_RULES
+from schemas.markers import AGE, CLUSTER_LABEL_COLUMN, INT64, OPTIONAL, Column, Rule, Scale
 
 
 class TemplateMachineTemplate(NodeTimeouts):
@@ -86,6 +87,8 @@ class ControlPlaneSettings(Frozen):
 
 class KubeadmControlPlaneSpec(ControlPlaneSettings):
     """What the control plane shall be."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = OLDER_CONTROL_PLANE_RULES
 
     replicas: int | None = None
     """Number of Machines; 1 by default, odd with an etcd of its own."""
