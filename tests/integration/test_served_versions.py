@@ -213,6 +213,33 @@ async def test_a_ca_that_is_renewed_is_believed_before_it_signs(api: ApiClient, 
     assert await believed(api, CHECKS) == following.bundle
 
 
+async def test_what_an_outage_of_admission_costs(api: ApiClient, service: Service, kube_namespace: str) -> None:
+    hub_made, old_made = changed(health_check(kube_namespace), "metadata.name", "hub"), health_check(kube_namespace)
+    hub_made = {**hub_made, "apiVersion": "cluster.x-k8s.io/v1beta2", "spec": {"clusterName": "c", "selector": {"matchLabels": {"a": "b"}}}}
+    for document in (hub_made, old_made):
+        assert (await api.request("POST", path_of(document), body=orjson.dumps(document))).status == 201
+    service.kill()
+    try:
+        found = {}
+        for document in (hub_made, old_made):
+            name = document["metadata"]["name"]
+            path = path_of({**document, "apiVersion": "cluster.x-k8s.io/v1beta2"}, name)
+            body = {"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck", "metadata": {"name": name}, "status": {"expectedMachines": 1}}
+            label = orjson.dumps({"metadata": {"labels": {"x": "y"}}})
+            answers = {
+                "read": await api.request("GET", path),
+                "applied": await api.request("PATCH", f"{path}/status", query={"fieldManager": "f"}, body=orjson.dumps(body), content_type=APPLY_PATCH),
+                "patched": await api.request("PATCH", path, body=label, content_type=MERGE_PATCH),
+                "read as it was": await api.request("GET", path_of({**document, "apiVersion": "cluster.x-k8s.io/v1beta1"}, name)),
+            }
+            found[name] = {what: answer.status for what, answer in answers.items()}
+        assert found["hub"] == {"read": 200, "applied": 200, "patched": 200, "read as it was": 500}
+        # who owned a field in an older version is asked about at every apply
+        assert found["check-v1beta1"] == {"read": 200, "applied": 500, "patched": 200, "read as it was": 500}
+    finally:
+        service.start()
+
+
 async def test_what_was_stored_in_an_older_version_is_stored_anew_and_the_version_goes(
     api: ApiClient, service: Service, rig_endpoints: Endpoints, kubectl: Kubectl, kube_namespace: str
 ) -> None:
