@@ -90,9 +90,9 @@ def render(report: Report) -> str:
     for one in report.found:
         cpu = one.created.settled
         shares = ", ".join(f"{part} {cpu.cpu.get(part, 0.0) / order.clusters:.2f}" for part in PARTS)
+        late = f", NOT ARRIVED: {len(one.created.late)}" if one.created.late else ""
         lines += [
-            f"v1beta2 and {one.versions or 'no other'}: wall {one.created.wall_s:.1f} s"
-            + (f", NOT ARRIVED: {len(one.created.late)}" if one.created.late else ""),
+            f"v1beta2 and {one.versions or 'no other'}: wall {one.created.wall_s:.1f} s{late}",
             f"  CPU s per cluster {cpu.total / order.clusters:.2f}: {shares}; others on the machine took {cpu.load_of_others:.0%} of it",
             f"  conversions per cluster {one.conversions / order.clusters:.0f}, {one.mean_ms:.1f} ms each for the API server",
             f"  API server {one.rss_before:.0f} MB with no cluster, {one.rss_after:.0f} MB with them",
