@@ -7,11 +7,12 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 ARGS ?=
 SEEDS ?= 1000
+EXAMPLES ?= 400
 COMPILE := $(UV) pip compile -q pyproject.toml --extra audit --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 SERVERS := kafka or apiserver or redis or postgresql or haproxy or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format quick servers tools test-servers test test-kubeadm test-sim demo schemas deploy dashboards lock clean
+.PHONY: help install lint format quick servers tools test-servers test test-kubeadm test-sim test-conversion demo schemas deploy dashboards lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ test-kubeadm: install tools ## kubeadm of the last line that reads v1beta3 judge
 
 test-sim: install ## simulations with SEEDS=1000 seeds
 	FLEETWAKE_SIM_SEEDS=$(SEEDS) $(BIN)/pytest -q -n 2 tests/simulation
+
+test-conversion: install ## every API version to the hub and back, EXAMPLES=400 objects for each law, kind and version
+	CONVERSION_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q -n 2 tests/conversion
 
 demo: install ## a fleet on this machine, from nothing to Available; ARGS="--once --json"
 	$(BIN)/fleetwake demo $(ARGS)

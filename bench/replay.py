@@ -20,6 +20,7 @@ from bench.statistics import span
 from fleetwake.errors import UnavailableError
 from fleetwake.rig import Rig
 from fleetwake.rig.processes import send, spawn, wait_gone
+from fleetwake.rig.records import Options
 from fleetwake.rig.services import RECONCILERS, service_processes
 from fleetwake.stream.partition import partition_of
 from fleetwake.stream.topics import TopicAdmin
@@ -130,7 +131,7 @@ async def _produce(rig: Rig, topics: Topics, objects: int) -> int:
 
 def _replay(rig: Rig, topics: Topics, number: int) -> tuple[float, float]:
     folder = rig.state_dir / f"{topics.prefix}-{number}"
-    process = next(one for one in service_processes(rig.endpoints(), folder, 1) if one.name.startswith(f"{RECONCILERS.name}-"))
+    process = next(one for one in service_processes(rig.endpoints(), folder, Options(workers=1)) if one.name.startswith(f"{RECONCILERS.name}-"))
     env = {**process.env, "FLEETWAKE_TOPIC_PREFIX": topics.prefix}
     began = time.monotonic()
     identity = spawn(process.cmd, env, Path(process.log), str(rig.state_dir))

@@ -30,14 +30,14 @@ STARTS_VARIABLE = "BENCH_STARTS"
 
 
 @contextmanager
-def bench_rig(workers: int, state: Path | None = None) -> Iterator[Rig]:
+def bench_rig(workers: int, state: Path | None = None, *, served_versions: str = "") -> Iterator[Rig]:
     """Start a rig in a folder of its own, and stop it and remove the folder at the end; or take the one that runs in ``state``, and leave it."""
     if state is not None:
         yield Rig(state)
         return
     folder = Path(tempfile.mkdtemp(prefix="fleetwake-bench-"))
     try:
-        yield Rig.up(folder, workers=workers, bound_to=os.getpid())
+        yield Rig.up(folder, workers=workers, served_versions=served_versions, bound_to=os.getpid())
     finally:
         Rig(folder).down()
         shutil.rmtree(folder, ignore_errors=True)

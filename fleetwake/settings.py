@@ -173,6 +173,10 @@ class Settings(BaseModel):
     """File with the webhooks' certificate (PEM), which somebody else renews and tells the API server of; empty: one signed by our own CA."""
     webhook_key_file: str = ""
     """File with the private key (PEM, not encrypted) of that certificate. Both are read again when they change."""
+    webhook_ca_from: str = Field(default="", pattern=r"^([^/]+/[^/]+)?$")
+    """cert-manager's Certificate, namespace/name, whose CA definitions are to believe with older versions; empty: admission tells them of its own."""
+    served_versions: str = Field(default="", pattern=r"^(v1beta2|v1beta1|v1alpha4|v1alpha1)?(,(v1beta2|v1beta1|v1alpha4|v1alpha1))*$")
+    """API versions served beside v1beta2, comma separated, as in v1beta1,v1alpha4; v1beta2 alone: none, after there were others; empty: there never were."""
     autoscaler_bind: str = "0.0.0.0"
     """Address that the bridge to cluster-autoscaler listens on."""
     autoscaler_port: int = Field(default=9444, ge=0, le=65535)

@@ -95,14 +95,18 @@ CERTIFICATE_RULES = (
 )
 """A control plane, and a template of one."""
 
+ODD_REPLICAS = added(
+    f"!has(self.replicas) || self.replicas % 2 == 1 || ({_EXTERNAL_ETCD})",
+    "cannot be an even number when etcd runs beside the API servers",
+    field_path=".replicas",
+    reason="FieldValueForbidden",
+)
+OLDER_CONTROL_PLANE_RULES = (ODD_REPLICAS, added("!has(self.replicas) || self.replicas >= 1", "must be at least 1", field_path=".replicas"))
+"""What scaling could break, in versions older than the hub: the scale subresource is judged by the schema of its version, and no policy sees its object."""
+
 CONTROL_PLANE_RULES = (
     *CERTIFICATE_RULES,
-    added(
-        f"!has(self.replicas) || self.replicas % 2 == 1 || ({_EXTERNAL_ETCD})",
-        "cannot be an even number when etcd runs beside the API servers",
-        field_path=".replicas",
-        reason="FieldValueForbidden",
-    ),
+    ODD_REPLICAS,
     added(
         f"!({_HAS_SURGE} && {_SURGE} == 0) || (has(self.replicas) && self.replicas >= 3)",
         "0 needs at least 3 replicas",

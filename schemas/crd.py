@@ -34,9 +34,10 @@ _PROVIDERS: Mapping[str, str] = {
 _HEADER = "# Generated from the models in schemas/api by `fleetwake schemas generate`. Do not edit.\n"
 _BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "ge": "minimum", "le": "maximum", "pattern": "pattern"}
 _ITEM_BOUNDS = {"minLength": "minItems", "maxLength": "maxItems"}
-_RULES = "x-kubernetes-validations"
-_ADDED, _ADDITIONS = "added", "x-additions"
-"""Marks within this module, gone from what it gives."""
+_LOWER = ("minLength", "minItems", "minProperties", "minimum")
+RULES = "x-kubernetes-validations"
+ADDED, ADDITIONS = "added", "x-additions"
+"""Marks of rules and keywords that Cluster API's own definitions do not have; in ``marked`` and nowhere else."""
 
 _OBJECT_FIELDS: Mapping[str, Schema] = {
     "apiVersion": {"description": "Group and version of the object's schema.", "type": "string"},
@@ -60,8 +61,28 @@ def definition(model: type[KubeObject], *, additions: bool = True) -> dict[str, 
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{model.PLURAL}.{model.GROUP}", "labels": _labels(model)},
-        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [_settled(_version(model), additions)]},
+        "spec": {"group": model.GROUP, "names": names, "scope": model.SCOPE, "versions": [version(model, additions=additions)]},
     }
+
+
+def served(
+    model: type[KubeObject], older: Iterable[type[KubeObject]], client_config: Mapping[str, Any], *, unserved: Iterable[type[KubeObject]] = ()
+) -> dict[str, Any]:
+    """The definition of a kind that has older versions too, converted by the webhook at ``client_config``. The hub alone is stored.
+
+    ``unserved`` versions are converted where objects or their managed fields still have them, and nobody can ask for them any more.
+    Source: contracts.md §1 (a provider's kind is labelled with the version for each contract), §10.
+    """
+    found = definition(model)
+    for one, is_served in (*((one, True) for one in older), *((one, False) for one in unserved)):
+        entry = version(one) | {"served": is_served, "storage": False, "deprecated": True}
+        entry["deprecationWarning"] = f"{one.GROUP}/{one.VERSION} {one.KIND} is deprecated; use {model.GROUP}/{model.VERSION} {model.KIND}"
+        found["spec"]["versions"].append(entry)
+        if is_served and model.GROUP in _PROVIDERS and one.VERSION == "v1beta1":
+            found["metadata"]["labels"][f"cluster.x-k8s.io/{one.VERSION}"] = one.VERSION
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": dict(client_config)}
+    found["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
+    return found
 
 
 def render(model: type[KubeObject]) -> str:
@@ -83,10 +104,10 @@ def _settled(node: Any, additions: bool) -> Any:
     settled: dict[str, Any] = {}
     for key, value in node.items():
         # a list: the kinds that model schemas have a field of that name too
-        if key == _RULES and isinstance(value, list):
-            rules = [{part: text for part, text in rule.items() if part != _ADDED} for rule in value if additions or _ADDED not in rule]
-            settled |= {_RULES: rules} if rules else {}
-        elif key == _ADDITIONS:
+        if key == RULES and isinstance(value, list):
+            rules = [{part: text for part, text in rule.items() if part != ADDED} for rule in value if additions or ADDED not in rule]
+            settled |= {RULES: rules} if rules else {}
+        elif key == ADDITIONS:
             settled |= value if additions else {}
         else:
             settled[key] = _settled(value, additions)
@@ -101,9 +122,14 @@ def _labels(model: type[KubeObject]) -> dict[str, str]:
     return dict(sorted(labels.items()))
 
 
-def _version(model: type[KubeObject]) -> dict[str, Any]:
-    """The one served and stored version."""
-    version: dict[str, Any] = {
+def marked(model: type[KubeObject]) -> Schema:
+    """The schema of a kind, with rules and keywords that Cluster API's own definition does not have marked as such (``ADDED``, ``ADDITIONS``)."""
+    return _object_schema(model)
+
+
+def version(model: type[KubeObject], *, additions: bool = True) -> dict[str, Any]:
+    """The entry of one version in a definition, as the served and stored one."""
+    found: dict[str, Any] = {
         "name": model.VERSION,
         "served": True,
         "storage": True,
@@ -118,8 +144,14 @@ def _version(model: type[KubeObject]) -> dict[str, Any]:
         if scale.label_selector_path:
             subresources["scale"]["labelSelectorPath"] = scale.label_selector_path
     if subresources:
-        version["subresources"] = subresources
-    return version
+        found["subresources"] = subresources
+    settled: dict[str, Any] = _settled(found, additions)
+    return settled if model.LOWER_BOUNDS else _unbounded(settled)
+
+
+def _unbounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without lower bounds, so that it lets through the zeros that clients of an old version always write."""
+    return {name: _unbounded(one) if isinstance(one, dict) else one for name, one in schema.items() if name not in _LOWER or isinstance(one, dict)}
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -134,6 +166,8 @@ def _object_schema(model: type[Frozen]) -> Schema:
     properties: dict[str, Schema] = {}
     required = []
     for name, field in model.model_fields.items():
+        if name in model.LACKS:
+            continue
         wire = field.alias or name
         if issubclass(model, KubeObject) and wire in _OBJECT_FIELDS:
             properties[wire] = dict(_OBJECT_FIELDS[wire])
@@ -151,7 +185,7 @@ def _object_schema(model: type[Frozen]) -> Schema:
     if model.MIN_PROPERTIES:
         schema["minProperties"] = model.MIN_PROPERTIES
     if model.RULES:
-        schema[_RULES] = [_rule(rule) for rule in model.RULES]
+        schema[RULES] = [_rule(rule) for rule in model.RULES]
     if model.ATOMIC_MAP:
         schema["x-kubernetes-map-type"] = "atomic"
     return schema
@@ -183,9 +217,10 @@ def _schema(annotation: Any, metadata: Sequence[Any] = ()) -> Schema:
     if isinstance(annotation, type) and issubclass(annotation, Frozen):
         schema, added = _object_schema(annotation), _constraints(metadata)
         # the object's own rules, and those of the field that holds it
-        rules = [*schema.get(_RULES, ()), *added.get(_RULES, ())]
-        return schema | added | ({_RULES: rules} if rules else {})
-    return _scalar(annotation) | _constraints(metadata)
+        rules = [*schema.get(RULES, ()), *added.get(RULES, ())]
+        return schema | added | ({RULES: rules} if rules else {})
+    scalar = _scalar(annotation) | _constraints(metadata)
+    return scalar if scalar.get("format") != "" else {name: value for name, value in scalar.items() if name != "format"}
 
 
 def _scalar(annotation: Any) -> Schema:
@@ -231,13 +266,13 @@ def _constraints(metadata: Sequence[Any]) -> Schema:
             case ServerDefault(value):
                 found["default"] = value
             case Addition(keyword, value):
-                found[_ADDITIONS] = {**found.get(_ADDITIONS, {}), keyword: value}
+                found[ADDITIONS] = {**found.get(ADDITIONS, {}), keyword: value}
             case Rule():
                 rules.append(_rule(item))
             case _:
                 found |= {wire: bound for key, wire in _BOUNDS.items() if (bound := getattr(item, key, None)) is not None}
     if rules:
-        found[_RULES] = rules
+        found[RULES] = rules
     return found
 
 
@@ -249,7 +284,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         # the API server's own default is left out, as controller-gen leaves it out
         shown["reason"] = rule.reason
     if rule.added:
-        shown[_ADDED] = True
+        shown[ADDED] = True
     return shown
 
 

@@ -94,6 +94,9 @@ class Scale:
 
 
 INT64 = Format("int64")
+PLAIN_INTEGER = Format("")
+"""An integer of which the definition does not say how large it is."""
+
 BYTE = Format("byte")
 ATOMIC = Atomic()
 REQUIRED = Required()

@@ -17,6 +17,9 @@ from typing import Any
 from schemas.keys import GroupKind
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+CONVERSION_DATA = "cluster.x-k8s.io/conversion-data"
+"""On objects of older versions; on one of the hub only if somebody copied it there."""
+
 MARK = "hmac-sha256:"
 
 SECRET = GroupKind("", "Secret")
@@ -58,7 +61,8 @@ def keyed_hash(value: str, key: bytes) -> str:
 def redact(value: dict[str, Any], key: bytes) -> dict[str, Any]:
     """Replace the sensitive values of an object (its kind is read from it), in place; returns the object.
 
-    A Secret also loses ``stringData``; every kind with sensitive fields loses its last-applied annotation, which repeats them.
+    A Secret also loses ``stringData``; every kind with sensitive fields loses the annotations that repeat the object: what kubectl applied last, and what
+    came with an older version's object.
     """
     group_kind = _group_kind(value)
     steps = _STEPS.get(group_kind)
@@ -70,8 +74,8 @@ def redact(value: dict[str, Any], key: bytes) -> dict[str, Any]:
     if group_kind == SECRET:
         value.pop("stringData", None)
     annotations = value.get("metadata", {}).get("annotations")
-    if annotations and LAST_APPLIED in annotations:
-        del annotations[LAST_APPLIED]
+    for repeats in (LAST_APPLIED, CONVERSION_DATA) if annotations else ():
+        annotations.pop(repeats, None)
     return value
 
 

@@ -215,6 +215,21 @@ def tracing(
 
 
 @app.command()
+def versions(
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters applied at once.")] = 20,
+    workers: Workers = 3,
+    reconcilers: Reconcilers = 1,
+    as_json: Json = False,
+) -> None:
+    """What serving older API versions costs that nobody uses: CPU, memory and conversions of creating clusters, with none, one and two of them."""
+    from bench.versions import Order, measure, render
+    from bench.versions import as_json as plain
+
+    report = _run(measure(Order(clusters, workers, reconcilers)))
+    _show(plain(report), render(report), as_json)
+
+
+@app.command()
 def balancers(
     types: Annotated[list[str] | None, typer.Argument(metavar="[TYPE]...", help="InProcess, HAProxy [default: both].", show_default=False)] = None,
     repeat: Annotated[int, typer.Option(min=1, help="API servers that come and die behind each.")] = 20,

@@ -29,11 +29,12 @@ def up(
     only_servers: Annotated[bool, typer.Option("--only-servers", help="Start Kafka, the API server and Redis only.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Start again at once whatever dies.")] = False,
     secure: Annotated[bool, typer.Option("--secure", help="Kafka and Redis with TLS, users and ACLs; nobody is let in unknown.")] = False,
+    serve: Annotated[str, typer.Option("--serve", metavar="VERSIONS", help="Older API versions to serve, as in v1beta1,v1alpha4.")] = "",
     state: StateDir = None,
 ) -> None:
     """Start a rig and wait until it is ready. The first time it builds the API server, which takes minutes."""
     try:
-        rig = Rig.up(state, brokers=brokers, workers=workers, only_servers=only_servers, restart=restart, secure=secure)
+        rig = Rig.up(state, brokers=brokers, workers=workers, only_servers=only_servers, restart=restart, secure=secure, served_versions=serve)
     except RigError as error:
         _fail(error)
     _show(rig.status())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,14 +14,10 @@ import typer
 if TYPE_CHECKING:
     from fleetwake.kube.client import ApiClient
 
-app = typer.Typer(no_args_is_help=True, help="Generate the CustomResourceDefinitions and apply them.")
+app = typer.Typer(no_args_is_help=True, help="Generate the CustomResourceDefinitions and apply them, in the API versions that are served.")
 
-FIELD_MANAGER = "fleetwake"
-API_VERSION = "apiextensions.k8s.io/v1"
-PLURAL = "customresourcedefinitions"
-ESTABLISH_LIMIT = timedelta(seconds=60)
-SERVED_RETRY_SECONDS = 0.1
 FAILED = 1
+INJECTED = "cert-manager.io/inject-ca-from"
 TOPICS_PAGE = "../../docs/topics.md"
 ADMISSION_PAGE = "../../docs/admission.md"
 """Beside the packages in a checkout only; an installation has no docs."""
@@ -48,22 +45,102 @@ def generate(check: Annotated[bool, typer.Option("--check", help="Write nothing;
     typer.echo(f"{len(wanted)} generated files: {len(changed)} written, {len(left_over)} removed")
 
 
+Kubeconfig = Annotated[str, typer.Option(envvar="FLEETWAKE_KUBECONFIG", help="The kubeconfig of the API server; KUBECONFIG by default.")]
+Serve = Annotated[str | None, typer.Option("--serve", metavar="VERSIONS", help="Older versions, as in v1beta1,v1alpha4 [default: FLEETWAKE_SERVED_VERSIONS].")]
+
+
 @app.command()
 def apply(
-    kubeconfig: Annotated[str, typer.Option(envvar="FLEETWAKE_KUBECONFIG", help="The kubeconfig of the API server; KUBECONFIG by default.")] = "",
-    timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="How long to wait until the definitions are established.")] = (
-        ESTABLISH_LIMIT.total_seconds()
-    ),
+    kubeconfig: Kubeconfig = "",
+    serve: Serve = None,
+    timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="How long to wait until the definitions are established.")] = 60,
 ) -> None:
     """Apply all CustomResourceDefinitions and wait until the API server serves them."""
+    from fleetwake.kube.definitions import install
+
+    chosen = _chosen(serve)
+
+    async def applied(client: ApiClient) -> str:
+        names = await install(client, chosen.text, chosen.client_config, chosen.annotations, limit=timedelta(seconds=timeout_seconds))
+        return f"{len(names)} CustomResourceDefinitions established"
+
+    _run(kubeconfig, applied)
+
+
+@app.command()
+def render(serve: Serve = None) -> None:
+    """Print all CustomResourceDefinitions, and the policies that older versions need, as YAML, for whoever applies them otherwise."""
+    import yaml
+
+    from schemas import policies, served
+
+    chosen = _chosen(serve)
+    documents = served.definitions(served.versions(chosen.text), chosen.client_config)
+    for document in documents:
+        if chosen.annotations and "conversion" in document["spec"]:
+            document["metadata"]["annotations"] = dict(chosen.annotations)
+    if served.versions(chosen.text):
+        documents += policies.policies()
+    typer.echo(yaml.safe_dump_all(documents, sort_keys=False, width=160), nl=False)
+
+
+@app.command()
+def migrate(
+    kubeconfig: Kubeconfig = "",
+    serve: Serve = None,
+    timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="How long to try: what is stored in older versions waits for admission.")] = 300,
+) -> None:
+    """Store every object anew in the hub's version, and drop versions that are not served any more."""
+    from fleetwake.kube.migration import migrated
+    from schemas import served
+
+    chosen = _chosen(serve)
+
+    async def done(client: ApiClient) -> str:
+        found = await migrated(client, served.versions(chosen.text), chosen.client_config, seconds_max=timeout_seconds)
+        dropped = "; ".join(f"{name}: {', '.join(versions)}" for name, versions in found.dropped.items()) or "none"
+        return f"{found.rewritten} objects stored anew, managed fields of {found.cleaned} cleaned, versions dropped: {dropped}"
+
+    _run(kubeconfig, done)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The versions asked for, and where the API server has objects converted."""
+
+    text: str
+    client_config: Mapping[str, Any]
+    annotations: Mapping[str, str]
+
+
+def _chosen(serve: str | None) -> _Chosen:
+    from fleetwake.cli.looking import looking
+    from fleetwake.settings import Settings
+    from services.admission.configurations import Address
+    from services.admission.conversion import PATH
+
+    with looking("schemas"):
+        settings = Settings.from_env(None, served_versions=serve)
+    address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url)
+    annotations = {INJECTED: settings.webhook_ca_from} if settings.webhook_ca_from else {}
+    return _Chosen(settings.served_versions, address.client_config(PATH, b""), annotations)
+
+
+def _run(kubeconfig: str, act: Callable[[ApiClient], Awaitable[str]]) -> None:
+    """Do it with a client and say what was done; an error of ours ends the command with 1."""
     from fleetwake import errors
+    from fleetwake.kube import config
+    from fleetwake.kube.client import ApiClient
+
+    async def connected() -> str:
+        async with ApiClient(config.load(kubeconfig), service="schemas") as client:
+            return await act(client)
 
     try:
-        names = asyncio.run(_apply_with(kubeconfig, timedelta(seconds=timeout_seconds)))
+        typer.echo(asyncio.run(connected()))
     except errors.FleetwakeError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from None
-    typer.echo(f"{len(names)} CustomResourceDefinitions established")
 
 
 def pages() -> dict[str, str]:
@@ -95,95 +172,3 @@ def definitions() -> list[dict[str, Any]]:
     from schemas.api.registry import KINDS
 
     return [crd.definition(model) for model in KINDS]
-
-
-async def apply_definitions(client: ApiClient, definitions: Iterable[Mapping[str, Any]], *, limit: timedelta = ESTABLISH_LIMIT) -> list[str]:
-    """Apply CustomResourceDefinitions server-side, all at once, and return their names once the API server serves them.
-
-    Raises:
-        FleetwakeError: the API server refused one, or could not be reached.
-        UnavailableError: one was not established within ``limit``; the message names it and its conditions.
-    """
-    from fleetwake import errors
-
-    wanted = list(definitions)
-    applied = await asyncio.gather(*(_apply_one(client, definition) for definition in wanted))
-    waiting = {name: conditions for name, conditions in applied if not _established(conditions)}
-    try:
-        async with asyncio.timeout(limit.total_seconds()):
-            while waiting:
-                await _await_established(client, waiting)
-            await asyncio.gather(*(_await_served(client, definition) for definition in wanted))
-    except TimeoutError as error:
-        states = "; ".join(f"{name}: {_summary(conditions)}" for name, conditions in sorted(waiting.items())) or "all established, not all served"
-        raise errors.UnavailableError(f"not ready within {limit.total_seconds():g} s: {states}", operation=f"apply {PLURAL}") from error
-    return sorted(name for name, _ in applied)
-
-
-async def _apply_with(kubeconfig: str, limit: timedelta) -> list[str]:
-    from fleetwake.kube import config
-    from fleetwake.kube.client import ApiClient
-
-    async with ApiClient(config.load(kubeconfig), service="schemas") as client:
-        return await apply_definitions(client, definitions(), limit=limit)
-
-
-async def _apply_one(client: ApiClient, definition: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Apply one definition; the answer is its name and conditions."""
-    import orjson
-
-    from fleetwake.kube.client import APPLY_PATCH, raise_for, resource_path
-
-    name = definition["metadata"]["name"]
-    response = await client.request(
-        "PATCH",
-        resource_path(API_VERSION, PLURAL, name=name),
-        query={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"},
-        body=orjson.dumps(definition),
-        content_type=APPLY_PATCH,
-        timeout_seconds=30.0,
-    )
-    raise_for(response, f"apply CustomResourceDefinition {name}")
-    return name, response.json().get("status", {}).get("conditions") or []
-
-
-async def _await_established(client: ApiClient, waiting: dict[str, list[dict[str, Any]]]) -> None:
-    """Remove from ``waiting`` what gets established, until nothing is left or the API server ends the watch."""
-    import orjson
-
-    from fleetwake.kube.client import resource_path
-
-    # without a resourceVersion a watch begins with the present state of every object: nothing can be missed in between
-    async with client.open(resource_path(API_VERSION, PLURAL), query={"watch": "true", "labelSelector": "clusterctl.cluster.x-k8s.io"}) as stream:
-        async for line in stream.content:
-            found = orjson.loads(line)["object"]
-            name = found.get("metadata", {}).get("name", "")
-            if name in waiting:
-                waiting[name] = found.get("status", {}).get("conditions") or []
-                if _established(waiting[name]):
-                    del waiting[name]
-            if not waiting:
-                return
-
-
-async def _await_served(client: ApiClient, definition: Mapping[str, Any]) -> None:
-    """Return when requests for the kind are answered.
-
-    Established is told slightly earlier: the handler follows by its own watch (404 until then), and after a delete and create it answers
-    429 while it sets up its storage anew. There is nothing to watch for that.
-    """
-    from fleetwake.kube.client import resource_path
-
-    spec = definition["spec"]
-    path = resource_path(f"{spec['group']}/{spec['versions'][0]['name']}", spec["names"]["plural"])
-    while (await client.request("GET", path, query={"limit": "1"})).status in (404, 429, 503):
-        await asyncio.sleep(SERVED_RETRY_SECONDS)
-
-
-def _established(conditions: Iterable[Mapping[str, Any]]) -> bool:
-    held = {condition["type"] for condition in conditions if condition["status"] == "True"}
-    return {"Established", "NamesAccepted"} <= held
-
-
-def _summary(conditions: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{c['type']}={c['status']} ({c.get('message', '')})" for c in conditions) or "no conditions yet"

@@ -13,18 +13,21 @@ from fleetwake.rig.records import Endpoints
 
 MANIFESTS = CHECKOUT / "deploy" / "k8s"
 APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac")
+OLDER_VERSIONS = "components/older-versions/rbac"
+"""What converting and migrating needs beyond that."""
+
 # Filled in by the aggregation controller from what providers grant, the development provider here.
 AGGREGATED = tuple(f"clusterrole/fleetwake-{service}-providers" for service in ("reconcilers", "watcher", "remediation"))
 LIMIT_S = 30
 
 
-def grant_access(endpoints: Endpoints) -> None:
+def grant_access(endpoints: Endpoints, *, older_versions: bool = False) -> None:
     """Apply accounts, roles and bindings, and wait until the aggregated roles hold what was granted.
 
     Raises:
         RigError: the API server refused them, or a role stayed empty.
     """
-    files = [argument for name in APPLIED for argument in ("--filename", str(MANIFESTS / name))]
+    files = [argument for name in (*APPLIED, *((OLDER_VERSIONS,) if older_versions else ())) for argument in ("--filename", str(MANIFESTS / name))]
     _kubectl(endpoints, "apply", "--server-side", *files)
     _kubectl(endpoints, "wait", "--for=jsonpath={.rules[0].verbs[0]}=get", *AGGREGATED, f"--timeout={LIMIT_S}s")
 

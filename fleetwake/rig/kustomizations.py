@@ -6,6 +6,7 @@ the chart, and whoever prefers kustomize gets the same objects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,8 @@ KUSTOMIZATION = "kustomization.yaml"
 SETTINGS = "fleetwake-settings-"
 CHECKSUM = "checksum/settings"
 """The annotation by which helm restarts pods when settings change; kustomize does that by the name of the ConfigMap."""
+
+_OF_SETTINGS = re.compile(r"-[0-9a-f]{8}$")
 
 # kustomize brings the namespace, helm makes it itself
 ALWAYS: Mapping[str, str] = {"namespace.create": "true"}
@@ -41,6 +44,7 @@ COMPONENTS: Mapping[str, Component] = {
     "bootstrap-data": Component({"bootstrapData.enabled": "true"}),
     "keda": Component({"keda.enabled": "true"}),
     "keda-tls": Component({"keda.tls": "true"}, needs=("strimzi", "keda")),
+    "older-versions": Component({"settings.common.served_versions": "v1beta1"}),
     "cert-manager": Component({"services.admission.webhooks.certificates": "cert-manager"}),
     "pod-monitors": Component({"podMonitors.enabled": "true"}),
 }
@@ -59,7 +63,7 @@ def rendered_files() -> dict[str, str]:
             values = dict(ALWAYS)
             for name in names:
                 values.update(COMPONENTS[name].values)
-            rendered[names] = {manifest.identity: manifest for manifest in helm_template(settings=values)}
+            rendered[names] = {_place(manifest): manifest for manifest in helm_template(settings=values)}
         return rendered[names]
 
     files = _base(with_components())
@@ -69,7 +73,7 @@ def rendered_files() -> dict[str, str]:
 
 
 def _base(objects: Mapping[tuple[str, str, str], Manifest]) -> dict[str, str]:
-    settings = {manifest.identity[2]: manifest.body for manifest in objects.values() if manifest.identity[2].startswith(SETTINGS)}
+    settings = {name: manifest.body for (_, _, name), manifest in objects.items() if name.startswith(SETTINGS)}
     files = _grouped("base", (manifest for manifest in objects.values() if manifest.identity[2] not in settings))
     generators = [
         {"name": name, "namespace": NAMESPACE, "envs": [f"settings/{name.removeprefix(SETTINGS)}.env"], "options": {"labels": body["metadata"]["labels"]}}
@@ -90,14 +94,31 @@ def _component(folder: str, before: Mapping[tuple[str, str, str], Manifest], aft
     if files:
         body["resources"] = _relative(folder, files)
     patches = [
-        {"target": {"kind": kind, "name": name}, "patch": yaml.safe_dump(operations, sort_keys=False)}
-        for (kind, namespace, name), manifest in after.items()
-        if (kind, namespace, name) in before and (operations := list(differences(before[kind, namespace, name].body, manifest.body)))
+        {"target": {"kind": place[0], "name": before[place].identity[2]}, "patch": yaml.safe_dump(operations, sort_keys=False)}
+        for place, manifest in after.items()
+        if place in before and (operations := list(differences(_lasting(before[place]), _lasting(manifest))))
     ]
     if patches:
         body["patches"] = patches
     files[f"{folder}/{KUSTOMIZATION}"] = _dumped(body)
     return files
+
+
+def _place(manifest: Manifest) -> tuple[str, str, str]:
+    """What an object is whatever the settings are: helm gives a Job another name when they change, because a Job cannot be."""
+    kind, namespace, name = manifest.identity
+    return kind, namespace, _OF_SETTINGS.sub("", name) if kind == "Job" else name
+
+
+def _lasting(manifest: Manifest) -> Mapping[str, Any]:
+    """An object without what helm alone says of the settings: names of Jobs, checksums in pods."""
+    metadata = {**manifest.body["metadata"], "name": _place(manifest)[2]}
+    whole: Mapping[str, Any] = _unchecked({**manifest.body, "metadata": metadata})
+    return whole
+
+
+def _unchecked(value: Any) -> Any:
+    return {name: _unchecked(one) for name, one in value.items() if name != CHECKSUM} if isinstance(value, Mapping) else value
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterable[dict[str, Any]]:

@@ -104,6 +104,7 @@ class Wishes(TypedDict, total=False):
     only_servers: bool
     restart: bool
     secure: bool
+    served_versions: str
 
 
 class Options(_Record):
@@ -119,6 +120,8 @@ class Options(_Record):
     """Start again at once whatever dies."""
     secure: bool = False
     """Kafka and Redis let in only whom they know, over TLS, to do what ``schemas.access`` says."""
+    served_versions: str = ""
+    """Older API versions that are served beside the hub (``FLEETWAKE_SERVED_VERSIONS``)."""
 
 
 class Endpoints(_Record):

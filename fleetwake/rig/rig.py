@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
@@ -23,7 +23,16 @@ from fleetwake.rig.progress import Progress
 from fleetwake.rig.records import LOCK_FILE, AliveProbe, Endpoints, Options, Process, ProcessId, State, StateFile, Wishes
 from fleetwake.rig.security import ADMIN, Security, issue
 from fleetwake.rig.servers import programs, server_processes
-from fleetwake.rig.services import PREPARATIONS, PREPARING, PREPARING_IDENTITY, client_env, fleetwake_command, service_processes
+from fleetwake.rig.services import (
+    ADMITTING,
+    PREPARATIONS,
+    PREPARING,
+    PREPARING_IDENTITY,
+    VERSIONS_ENV,
+    client_env,
+    fleetwake_command,
+    service_processes,
+)
 from fleetwake.rig.status import RigStatus, probe, status_of
 from fleetwake.settings import Settings
 
@@ -73,14 +82,14 @@ class Rig:
             if options.restart or owner is not None:
                 rig._start_supervisor()
             rig._start_all(process.name for process in servers)
-            grant_access(endpoints)
+            grant_access(endpoints, older_versions=bool(options.served_versions))
             if security is not None:
                 # only here, because it imports kafka-python
                 from fleetwake.rig.kafka_users import grant
 
                 grant(rig.kafka(), security, Settings.from_env().topic_prefix)
             if not options.only_servers:
-                rig._start_services(endpoints, options.workers)
+                rig._start_services(endpoints, options)
             rig._edit(phase="up")
         except BaseException:
             rig.down()
@@ -297,10 +306,12 @@ class Rig:
         self._edit(processes=(*self._require().processes, record))
         self.start(SUPERVISOR)
 
-    def _start_services(self, endpoints: Endpoints, workers: int) -> None:
+    def _start_services(self, endpoints: Endpoints, options: Options) -> None:
+        services = service_processes(endpoints, self.state_dir, options)
+        # the definitions name the webhook that converts, which is admission's
+        versions = next({name: process.env[name] for name in VERSIONS_ENV if name in process.env} for process in services if process.name == ADMITTING)
         with ThreadPoolExecutor(max_workers=len(PREPARATIONS)) as pool:
-            list(pool.map(lambda arguments: self._prepare(arguments, endpoints), PREPARATIONS))
-        services = service_processes(endpoints, self.state_dir, workers)
+            list(pool.map(lambda arguments: self._prepare(arguments, endpoints, versions), PREPARATIONS))
         self._edit(processes=(*self._require().processes, *services))
         self._start_all(process.name for process in services)
 
@@ -311,8 +322,8 @@ class Rig:
         with ThreadPoolExecutor(max_workers=len(started)) as pool:
             list(pool.map(self.wait_ready, started))
 
-    def _prepare(self, arguments: tuple[str, ...], endpoints: Endpoints) -> None:
-        env = {**os.environ, **client_env(endpoints, PREPARING_IDENTITY, PREPARING), MARKER: str(self.state_dir)}
+    def _prepare(self, arguments: tuple[str, ...], endpoints: Endpoints, versions: Mapping[str, str]) -> None:
+        env = {**os.environ, **client_env(endpoints, PREPARING_IDENTITY, PREPARING), **versions, MARKER: str(self.state_dir)}
         command = [fleetwake_command(), *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PREPARATION_LIMIT_S, check=False, cwd=self.state_dir)
         (self.state_dir / "logs" / f"{'-'.join(arguments)}.log").write_text(done.stdout + done.stderr)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetwake.rig.ports import first_emulated_port, free_ports
-from fleetwake.rig.records import Endpoints, HttpProbe, Process
+from fleetwake.rig.records import Endpoints, HttpProbe, Options, Process
 from fleetwake.settings import ENV_PREFIX, Settings
 
 START_LIMIT_S = 90.0
@@ -41,6 +41,11 @@ PREPARING_IDENTITY = "topics"
 """Whom they are to Kafka."""
 
 
+ADMITTING = f"{ADMISSION.name}-0"
+VERSIONS_ENV = ("FLEETWAKE_SERVED_VERSIONS", "FLEETWAKE_WEBHOOK_URL")
+"""What admission is told of served versions, and whoever applies the definitions too."""
+
+
 def fleetwake_command() -> str:
     """The ``fleetwake`` command of the virtual environment that this process runs in."""
     return str(Path(sys.executable).parent / "fleetwake")
@@ -53,13 +58,20 @@ def client_env(endpoints: Endpoints, identity: str, account: str | None = None) 
     return {"FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}" if account else endpoints.kubeconfig, **plain, **endpoints.variables(identity)}
 
 
-def service_processes(endpoints: Endpoints, folder: Path, workers: int) -> tuple[Process, ...]:
-    """Describe the processes of all services: ``workers`` reconcilers, and one of each other."""
+def service_processes(endpoints: Endpoints, folder: Path, options: Options) -> tuple[Process, ...]:
+    """Describe the processes of all services: as many reconcilers as asked for, and one of each other."""
     alone = ((service, 0) for service in (REMEDIATION, ADMISSION, AUTOSCALER_BRIDGE, DEV_INFRASTRUCTURE))
-    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(workers)), *alone]
+    instances = [(WATCHER, 0), *((RECONCILERS, number) for number in range(options.workers)), *alone]
     handing_out, *ports = free_ports(len(instances) + 1)
     processes = (_process(service, number, port, (endpoints, folder)) for (service, number), port in zip(instances, ports, strict=True))
-    return tuple(_serving_bootstrap_data(process, handing_out) for process in processes)
+    return tuple(_admitting(_serving_bootstrap_data(process, handing_out), options) for process in processes)
+
+
+def _admitting(process: Process, options: Options) -> Process:
+    """Admission as it converts between the versions that the rig serves."""
+    if process.name != ADMITTING:
+        return process
+    return process.model_copy(update={"env": {**process.env, "FLEETWAKE_SERVED_VERSIONS": options.served_versions}})
 
 
 def _serving_bootstrap_data(process: Process, port: int) -> Process:

@@ -26,13 +26,14 @@ IntOrString = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or
 class Frozen(BaseModel):
     """Base of every wire model: frozen, unknown fields kept, camelCase aliases.
 
-    The class variables are facts of the object's schema for ``schemas.crd``: how few properties it may have, its CEL rules, and
-    whether server-side apply replaces it whole.
+    The class variables are facts of the object's schema for ``schemas.crd``: how few properties it may have, its CEL rules,
+    whether server-side apply replaces it whole, and which fields of the model it derives from its version lacks.
     """
 
     MIN_PROPERTIES: ClassVar[int] = 0
     RULES: ClassVar[tuple[Rule, ...]] = ()
     ATOMIC_MAP: ClassVar[bool] = False
+    LACKS: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, defer_build=True, protected_namespaces=())
 
@@ -184,7 +185,8 @@ class LabelSelector(Frozen):
 class KubeObject(Frozen):
     """Base of every kind. GROUP and VERSION name what ``api_version`` says; PLURAL is the REST resource.
 
-    The other class variables are facts of the CustomResourceDefinition: scope, short names, categories, printed columns, subresources.
+    The other class variables are facts of the CustomResourceDefinition: scope, short names, categories, printed columns, subresources, and whether the
+    version has lower bounds at all.
     """
 
     GROUP: ClassVar[str] = ""
@@ -197,6 +199,7 @@ class KubeObject(Frozen):
     PRINT_COLUMNS: ClassVar[tuple[Column, ...]] = ()
     STATUS_SUBRESOURCE: ClassVar[bool] = True
     SCALE: ClassVar[Scale | None] = None
+    LOWER_BOUNDS: ClassVar[bool] = True
 
     api_version: str = ""
     kind: str = ""

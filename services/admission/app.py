@@ -7,7 +7,7 @@ import logging
 import os
 
 from fleetwake.exposition import RequestCounter
-from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Serving, Signals, keep
+from fleetwake.kube.certificates import Certificates, MountedCertificates, OwnCertificates, Register, Serving, Signals, keep
 from fleetwake.kube.client import ApiClient
 from fleetwake.kube.config import load
 from fleetwake.process import run_process
@@ -15,7 +15,8 @@ from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
-from services.admission.registration import Registration
+from services.admission.references import References
+from services.admission.registration import ConversionRegistration, Registration
 from services.admission.server import serve
 from services.admission.sightings import following
 
@@ -36,23 +37,42 @@ async def run(settings: Settings) -> None:
     web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if signals.ready.is_set() else "no certificate yet", lambda: "")
     await web.start()
     try:
-        if settings.webhook_certificate_file:
+        if settings.webhook_certificate_file and not settings.served_versions:
             # nothing is asked of the API server, so no account is needed
-            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals)
+            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals, References(None))
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
+            if settings.webhook_certificate_file:
+                # older references name versions that only other providers' definitions tell
+                await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals, References(client))
+                return
             address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
-            own = OwnCertificates(client, address, serving, Registration(client, address))
-            async with following(client, address, signals.changed):
-                await _answer(settings, own, serving, metrics, signals)
+            own = OwnCertificates(client, address, serving, _registering(client, address, settings))
+            async with following(client, address, signals.changed, definitions=bool(settings.served_versions)):
+                await _answer(settings, own, serving, metrics, signals, References(client))
     finally:
         await web.stop()
 
 
-async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals) -> None:
+def _registering(client: ApiClient, address: Address, settings: Settings) -> Register:
+    """Tells the API server of the CA everywhere: in the webhook configurations, and with older versions in the definitions first, so that they can be read."""
+    admitting, converting = Registration(client, address), ConversionRegistration(client, address)
+    if not settings.served_versions:
+        return admitting
+
+    async def register(ca_bundle: bytes) -> None:
+        await converting(ca_bundle)
+        await admitting(ca_bundle)
+
+    return register
+
+
+async def _answer(
+    settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals, references: References
+) -> None:
     # listening before the API server is told, so that it never asks in vain
-    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics) as (host, port):
+    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics, references) as (host, port):
         log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
         await keep(certificates, signals)
 

@@ -30,7 +30,8 @@ What the API server refuses or fills in before it stores an object of ours, wher
 - *schema*: types, bounds, enums, patterns and required fields of the definition. Too many to list; the files in `schemas/generated/crds` are their list. Below
   are those that Cluster API's own definitions do not have.
 - *CEL*: rules of the definition over several fields, or over old and new. Schema and CEL are the API server's own: they hold whether a webhook answers or not,
-  also through the scale subresource, and cost no request.
+  also through the scale subresource, and cost no request. The API server checks a request by the schema of its own version: where older versions are served,
+  ValidatingAdmissionPolicies made from the same rules (`schemas/policies.py`) hold requests in them to what is below, converted to v1beta2.
 - *webhook*: what neither can say: selectors against labels, versions against what runs, lists of what may change,
   names that become labels (CEL cannot tell `metadata.name` as the field).
 

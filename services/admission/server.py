@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
 from fleetwake.errors import DecodeError
+from schemas.conversion import ConversionError
+from services.admission import conversion
 from services.admission.catalog import MUTATING, VALIDATING
 from services.admission.metrics import AdmissionMetrics
+from services.admission.references import References
 from services.admission.review import answer, mutate, request_of, validate
 from services.admission.rules.rule import Admission
 
@@ -26,8 +29,10 @@ Decide = Callable[[Admission[Any], Mapping[str, Any]], dict[str, Any]]
 
 
 @asynccontextmanager
-async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics) -> AsyncIterator[tuple[str, int]]:
-    """Listen while the context is open; gives the address listened on.
+async def serve(
+    address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics, references: References | None = None
+) -> AsyncIterator[tuple[str, int]]:
+    """Listen while the context is open; gives the address listened on. ``references`` tell versions of other kinds; without, our own are known.
 
     Raises:
         OSError: the address is taken.
@@ -36,6 +41,7 @@ async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: Admi
     for routes, decide in ((MUTATING, mutate), (VALIDATING, validate)):
         for path, admission in routes.items():
             app.router.add_post(path, _webhook(path, admission, decide, metrics))
+    app.router.add_post(conversion.PATH, _conversion(references or References(None), metrics))
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
     await runner.setup()
     try:
@@ -49,20 +55,45 @@ async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: Admi
 def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
     # models are built when they are first used, which the first who asks would wait for
     admission.model.model_rebuild()
-    in_flight, latency, refused = metrics.in_flight.labels(path), metrics.latency.labels(path), metrics.refused.labels(path)
+    refused = metrics.refused.labels(path)
+
+    async def answered(body: bytes) -> bytes:
+        asked = request_of(body)
+        response = decide(admission, asked)
+        if not response["allowed"]:
+            refused.inc()
+            _tell(path, asked, response)
+        return answer(asked["uid"], response)
+
+    return _measured(path, answered, metrics)
+
+
+def _conversion(references: References, metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
+    refused = metrics.refused.labels(conversion.PATH)
+
+    async def answered(body: bytes) -> bytes:
+        asked = conversion.request_of(body)
+        try:
+            return conversion.converted(asked, await conversion.convert(asked, references))
+        except ConversionError as error:
+            refused.inc()
+            log.info("%s refused to convert to %s: %s", conversion.PATH, asked["desiredAPIVersion"], error)
+            return conversion.failed(asked, str(error))
+
+    return _measured(conversion.PATH, answered, metrics)
+
+
+def _measured(path: str, answered: Callable[[bytes], Awaitable[bytes]], metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
+    in_flight, latency = metrics.in_flight.labels(path), metrics.latency.labels(path)
 
     async def handle(request: web.Request) -> web.Response:
         started = time.perf_counter()
         in_flight.inc()
         code = 500
         try:
-            asked = request_of(await request.read())
-            response = decide(admission, asked)
-            if not response["allowed"]:
-                refused.inc()
-                _tell(path, asked, response)
+            body = await answered(await request.read())
             code = 200
-            return web.Response(body=answer(asked["uid"], response), content_type="application/json")
+            return web.Response(body=body, content_type="application/json")
         except DecodeError as error:
             code = 400
             return web.Response(text=f"{error}\n", status=code)

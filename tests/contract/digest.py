@@ -74,7 +74,7 @@ def _fields(schema: Schema, indent: str) -> Iterator[str]:
     for name, field in sorted(schema.get("properties", {}).items()):
         star = "*" if name in schema.get("required", ()) else ""
         yield f"{indent}{name}{star}: " + " ".join([_type(field), *_facts(field), *_item_facts(field)])
-        element = field.get("items", field)
+        element = field.get("items", field.get("additionalProperties", field))
         if _shape(element) is None:
             yield from _fields(element, indent + "  ")
 

@@ -10,12 +10,20 @@ from fleetwake.settings import Settings
 from schemas import crd
 from schemas.api.infrastructure.v1beta2 import DevCluster
 from schemas.api.registry import KINDS
+from schemas.served import converted
 from services.reconcilers.bootstrap_data.authority import SECRET_NAME as CERTIFICATE_SECRET
 from tests.deployment.manifests import of_kind, settings_env
 
 FORBIDDEN_VERBS = frozenset({"*", "escalate", "bind", "impersonate", "approve", "sign"})
 READING = frozenset({"get", "list", "watch"})
 GRANTS = grants()
+
+
+BY_NAME = {
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("apiextensions.k8s.io", "customresourcedefinitions/status"),
+}
 
 
 def _granted(service: str, verb: str, scope: str = "") -> set[tuple[str, str]]:
@@ -80,10 +88,15 @@ def test_workers_watch_nothing_and_list_no_secret() -> None:
 
 
 def test_the_preparation_may_change_our_definitions_and_no_other() -> None:
-    (patched,) = (grant for grant in GRANTS if grant.service == "prepare" and "patch" in grant.verbs)
+    (patched,) = (grant for grant in GRANTS if (grant.service, grant.scope) == ("prepare", "cluster") and "patch" in grant.verbs)
     assert sorted(patched.names) == sorted(f"{model.PLURAL}.{model.GROUP}" for model in KINDS)
     assert _granted("prepare", "list", "cluster") >= {(model.GROUP, model.PLURAL) for model in KINDS}
-    assert not _granted("prepare", "delete") and not _granted("prepare", "get")
+    assert not _granted("prepare", "delete") and _granted("prepare", "get", "older") == _granted("prepare", "patch", "older") - BY_NAME
+    older = {model.PLURAL: f"{model.PLURAL}.{model.GROUP}" for model in converted()}
+    for grant in (grant for grant in GRANTS if grant.service == "prepare" and grant.scope == "older"):
+        prefix = "fleetwake-" if grant.groups == ("admissionregistration.k8s.io",) else ""
+        assert sorted(grant.names) == (sorted(f"{prefix}{name}" for name in older.values()) if grant.names else []), grant
+        assert grant.names or set(grant.resources) <= older.keys(), grant
     read = {(grant.service, grant.names) for grant in GRANTS if grant.resources == ("secrets",) and grant.scope == "own" and "get" in grant.verbs}
     keys, authority, autoscalers = (REDACTION_SECRET, SEALING_SECRET), Settings().webhook_service, Settings().autoscaler_service
     assert {names for service, names in read if service == "prepare"} == {(*keys, authority, autoscalers)}
@@ -102,11 +115,19 @@ def test_the_bridge_makes_and_deletes_nothing_and_writes_no_machine_but_its_meta
 
 
 def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object() -> None:
-    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission"}
+    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope != "older"}
     own = (Settings().webhook_service,)
     assert found == {
         (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "list", "patch", "watch")),
         (("secrets",), own, ("get", "list", "update", "watch")),
+    }
+
+
+def test_admission_with_older_versions_reads_definitions_and_changes_those_that_it_converts() -> None:
+    found = {(grant.resources, tuple(sorted(grant.names)), grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope == "older"}
+    assert found == {
+        (("customresourcedefinitions",), (), ("get", "list", "watch")),
+        (("customresourcedefinitions",), tuple(sorted(f"{model.PLURAL}.{model.GROUP}" for model in converted())), ("patch",)),
     }
 
 

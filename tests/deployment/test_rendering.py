@@ -31,7 +31,7 @@ def _comparable(found: tuple[Manifest, ...]) -> dict[tuple[str, str, str], Any]:
             return {key: plain(inner) for key, inner in value.items() if key != CHECKSUM}
         if isinstance(value, list):
             return [plain(inner) for inner in value]
-        return re.sub(r"^(fleetwake-(?:settings-[a-z]+|prepare))-[a-z0-9]{8,10}$", r"\1", value) if isinstance(value, str) else value
+        return re.sub(r"^(fleetwake-(?:settings-[a-z]+|prepare|migrate))-[a-z0-9]{8,10}$", r"\1", value) if isinstance(value, str) else value
 
     bodies = [plain(manifest.body) for manifest in found if manifest.body["kind"] != "Namespace"]
     return {(body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"]): body for body in bodies}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,13 @@ class Service:
     folder: Path
     ports: list[int] = field(default_factory=lambda: free_ports(2))
     process: subprocess.Popen[bytes] | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    """Variables that it has besides."""
+
+    @property
+    def url(self) -> str:
+        """Where the API server asks."""
+        return f"https://127.0.0.1:{self.ports[1]}"
 
     def start(self) -> None:
         """Start and wait until it is ready."""
@@ -35,7 +43,8 @@ class Service:
             "FLEETWAKE_WEB_PORT": str(web),
             "FLEETWAKE_WEBHOOK_PORT": str(webhook),
             "FLEETWAKE_WEBHOOK_BIND": "127.0.0.1",
-            "FLEETWAKE_WEBHOOK_URL": f"https://127.0.0.1:{webhook}",
+            "FLEETWAKE_WEBHOOK_URL": self.url,
+            **self.settings,
         }
         with (self.folder / "admission.log").open("ab") as log:
             self.process = subprocess.Popen([fleetwake_command(), "admit"], env=env, stdout=log, stderr=log)
@@ -55,6 +64,9 @@ class Service:
         self.process.wait(LIMIT_S)
 
 
-def command(endpoints: Endpoints, *arguments: str, account: str = "prepare") -> None:
-    env = {**os.environ, "FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}"}
-    subprocess.run([fleetwake_command(), *arguments], env=env, check=True, capture_output=True, timeout=LIMIT_S)
+def command(endpoints: Endpoints, *arguments: str, account: str = "prepare", settings: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end; returns what it prints."""
+    env = {**os.environ, "FLEETWAKE_KUBECONFIG": f"{endpoints.kubeconfig}-{account}", **(settings or {})}
+    done = subprocess.run([fleetwake_command(), *arguments], env=env, check=False, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, f"fleetwake {' '.join(arguments)}: {done.stderr}"
+    return done.stdout

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fleetwake.cli import schemas as commands
-from fleetwake.kube import config
+from fleetwake.kube import config, definitions
 from fleetwake.kube.client import APPLY_PATCH, ApiClient, Response, resource_path
 from fleetwake.rig.records import Endpoints
 from schemas.api import registry
@@ -28,7 +28,7 @@ COMMAND = "import sys; from fleetwake.cli.schemas import app; app(sys.argv[1:])"
 @pytest.fixture
 async def api(rig_endpoints: Endpoints) -> AsyncIterator[ApiClient]:
     async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as client:
-        await commands.apply_definitions(client, commands.definitions())
+        await definitions.apply_definitions(client, commands.definitions())
         yield client
 
 
@@ -43,7 +43,7 @@ async def apply(api: ApiClient, document: dict[str, Any], namespace: str, *, man
 
 
 async def generations(api: ApiClient) -> dict[str, int]:
-    listed = (await api.request("GET", resource_path(commands.API_VERSION, commands.PLURAL))).json()["items"]
+    listed = (await api.request("GET", resource_path(definitions.API_VERSION, definitions.PLURAL))).json()["items"]
     return {item["metadata"]["name"]: item["metadata"]["generation"] for item in listed}
 
 
@@ -77,7 +77,7 @@ async def test_the_command_applies_all_and_applying_again_changes_nothing(rig_en
 
 
 async def test_the_schemas_are_structural_and_every_kind_is_served(api: ApiClient) -> None:
-    listed = (await api.request("GET", resource_path(commands.API_VERSION, commands.PLURAL))).json()["items"]
+    listed = (await api.request("GET", resource_path(definitions.API_VERSION, definitions.PLURAL))).json()["items"]
     violations = {
         item["metadata"]["name"]: condition["message"]
         for item in listed
@@ -94,12 +94,12 @@ async def test_a_definition_made_anew_is_served_when_apply_returns(api: ApiClien
     (definition,) = (each for each in commands.definitions() if each["spec"]["names"]["kind"] == "IPAddressClaim")
     name = definition["metadata"]["name"]
     for _ in range(3):
-        deleted = resource_path(commands.API_VERSION, commands.PLURAL, name=name)
+        deleted = resource_path(definitions.API_VERSION, definitions.PLURAL, name=name)
         await api.request("DELETE", deleted)
         async with asyncio.timeout(20):
             while (await api.request("GET", deleted)).status != 404:
                 await asyncio.sleep(0.05)
-        assert await commands.apply_definitions(api, [definition]) == [name]
+        assert await definitions.apply_definitions(api, [definition]) == [name]
         assert (await api.request("GET", resource_path("ipam.cluster.x-k8s.io/v1beta2", "ipaddressclaims"))).status == 200
 
 

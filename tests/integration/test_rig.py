@@ -376,7 +376,7 @@ def test_ports_lie_below_those_the_kernel_gives_to_clients() -> None:
 
 def test_emulated_clusters_and_servers_do_not_take_each_others_ports(tmp_path: Path) -> None:
     endpoints = Endpoints(kubeconfig="k", kubectl="kubectl", bootstrap_servers="b", redis_url="r", audit_log="a")
-    processes = service_processes(endpoints, tmp_path, 2)
+    processes = service_processes(endpoints, tmp_path, Options(workers=2))
     firsts = [int(process.env["FLEETWAKE_DEV_PORT_FIRST"]) for process in processes if "FLEETWAKE_DEV_PORT_FIRST" in process.env]
     assert len(firsts) == 1 and EMULATED_MIN <= firsts[0] <= EMULATED_MAX - 1000
     assert all(port > EMULATED_MAX for port in free_ports(20))
@@ -420,7 +420,7 @@ def test_a_build_command_that_fails_shows_its_last_lines() -> None:
 
 def test_every_service_has_its_own_account_port_and_instance(tmp_path: Path) -> None:
     nowhere = Endpoints(kubeconfig="/k/kubeconfig", kubectl="", bootstrap_servers="127.0.0.1:1", redis_url="redis://127.0.0.1:2/0", audit_log="")
-    services = {process.name: process for process in service_processes(nowhere, tmp_path, workers=2)}
+    services = {process.name: process for process in service_processes(nowhere, tmp_path, Options(workers=2))}
     assert services.keys() == {"watcher-0", "reconcilers-0", "reconcilers-1", "remediation-0", "admission-0", "autoscaler_bridge-0", "dev_infrastructure-0"}
     assert [process.cmd[1] for process in services.values()] == ["watch", "reconcile", "reconcile", "remediate", "admit", "bridge", "dev-infrastructure"]
     assert {name: process.env["FLEETWAKE_KUBECONFIG"] for name, process in services.items()} == {

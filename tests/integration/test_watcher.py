@@ -16,7 +16,7 @@ import pytest
 
 from fleetwake.cli import schemas as commands
 from fleetwake.errors import TerminalError, UnavailableError
-from fleetwake.kube import config
+from fleetwake.kube import config, definitions
 from fleetwake.kube.client import ApiClient, raise_for, resource_path
 from fleetwake.kube.redaction import redaction_key
 from fleetwake.kube.sealing import sealing_key
@@ -65,7 +65,7 @@ async def world(rig_endpoints: Endpoints, kubectl: Kubectl, kube_namespace: str,
         kubectl("create", "rolebinding", topic_prefix, f"--role={topic_prefix}", f"--serviceaccount={settings.system_namespace}:fleetwake-watcher", *in_system)
 
     async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as api, AsyncExitStack() as stack:
-        await commands.apply_definitions(api, commands.definitions())
+        await definitions.apply_definitions(api, commands.definitions())
         for key in (redaction_key, sealing_key):
             await key(api, settings.system_namespace, create=True)
         await asyncio.to_thread(prepare)

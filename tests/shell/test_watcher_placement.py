@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleetwake.kube.discovery import Definition, newest_version, resolve_contract, watched
-from schemas.sensitive import LAST_APPLIED, hashes_of, redact, redacted, restore
+from schemas.sensitive import CONVERSION_DATA, LAST_APPLIED, hashes_of, redact, redacted, restore
 from services.watcher.placement import SHARED, Placement, key_of
 from services.watcher.record import Wish, actor_of
 from services.watcher.scope import Scope
@@ -101,9 +101,9 @@ def test_a_control_plane_named_like_its_cluster_passes_its_place_on() -> None:
 
 def test_redaction_keeps_equality_and_can_be_undone_from_the_live_object() -> None:
     spec = {"files": [{"path": "/a", "content": "word"}, {"path": "/b", "content": "word"}], "users": [{"name": "u", "passwd": "other"}]}
-    live = value(BOOTSTRAP, "KubeadmConfig", "c", spec=spec, annotations={LAST_APPLIED: "word", "kept": "yes"})
+    live = value(BOOTSTRAP, "KubeadmConfig", "c", spec=spec, annotations={LAST_APPLIED: "word", CONVERSION_DATA: "word", "kept": "yes"})
     known = hashes_of(live, KEY)
-    found = redact(value(BOOTSTRAP, "KubeadmConfig", "c", spec={**spec}, annotations={LAST_APPLIED: "word", "kept": "yes"}), KEY)
+    found = redact(value(BOOTSTRAP, "KubeadmConfig", "c", spec={**spec}, annotations={LAST_APPLIED: "word", CONVERSION_DATA: "word", "kept": "yes"}), KEY)
     assert "word" not in str(found) and "other" not in str(found) and redacted(found)
     assert found["metadata"]["annotations"] == {"kept": "yes"}
     first, second = (file["content"] for file in found["spec"]["files"])

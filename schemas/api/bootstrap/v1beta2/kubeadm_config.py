@@ -136,7 +136,7 @@ class Partition(Frozen):
             "exactly one of the fields in [layout diskLayout] must be set",
         ),
         added(
-            "!has(self.diskLayout) || self.diskLayout.map(x, x.percentage).sum() <= 100",
+            "!has(self.diskLayout) || self.diskLayout.map(x, int(x.percentage)).sum() <= 100",
             "percentages must not sum up to more than 100",
             field_path=".diskLayout",
         ),
