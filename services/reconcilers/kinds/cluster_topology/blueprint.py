@@ -55,6 +55,9 @@ class Blueprint:
                 f"{self.named} names the {ref.kind} {ref.name} ({ref.api_version}), which does not exist "
                 f"in namespace {self.cluster_class.namespace}; create it or correct the class"
             )
+        if found.api_version != ref.api_version:
+            # its fields, and the paths of patches, would be those of another version
+            raise TopologyError(f"{self.named} names the {ref.kind} {ref.name} as {ref.api_version}; name it as {found.api_version}, its contract's newest")
         return found
 
     def deployment_class(self, name: str) -> MachineDeploymentClass:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fleetwake import labels
 from fleetwake.conditions import FALSE, TRUE, ConditionValue
 from fleetwake.pausing import PAUSED
 from schemas.api.core.v1beta2.cluster import Cluster
@@ -55,24 +56,31 @@ def deleting() -> ConditionValue:
     return ConditionValue(TOPOLOGY_RECONCILED, FALSE, DELETING, "Cluster is deleting")
 
 
+def creating(blocking: Mapping[str, str]) -> ConditionValue:
+    """A hook holds the Cluster's creation."""
+    return ConditionValue(TOPOLOGY_RECONCILED, FALSE, CREATING, f"Following hooks are blocking Cluster topology creation: {_hooks(blocking)}")
+
+
+def _hooks(blocking: Mapping[str, str]) -> str:
+    return "; ".join(f"{hook}: {message}" for hook, message in sorted(blocking.items()))
+
+
 def paused(cluster: Cluster) -> ConditionValue:
     """Nothing is done while the Cluster is paused."""
     why = ["Cluster spec.paused is set to true"] if cluster.spec.paused else []
-    if cluster.annotated("cluster.x-k8s.io/paused"):
-        why.append("Cluster has the cluster.x-k8s.io/paused annotation")
+    if cluster.annotated(labels.PAUSED):
+        why.append(f"Cluster has the {labels.PAUSED} annotation")
     return ConditionValue(TOPOLOGY_RECONCILED, FALSE, PAUSED, ", ".join(why))
 
 
 def reconciled(cluster: Cluster, told: Told) -> ConditionValue:
     """Whether everything is as asked, or how far an upgrade is."""
     spec = cluster.spec
-    if spec.infrastructure_ref is None and spec.control_plane_ref is None and told.blocking:
-        return ConditionValue(TOPOLOGY_RECONCILED, FALSE, CREATING, "; ".join(told.blocking.values()))
     if not _upgrading(told.versions):
         return succeeded()
     lines = [f"Cluster is upgrading to {spec.topology.version if spec.topology else ''}"]
     if told.blocking:
-        lines.append(f"Following hooks are blocking upgrade: {'; '.join(f'{hook}: {message}' for hook, message in sorted(told.blocking.items()))}")
+        lines.append(f"Following hooks are blocking upgrade: {_hooks(told.blocking)}")
     lines += _control_plane_lines(told)
     versions = told.versions
     lines += _worker_lines("MachineDeployment", versions.deployments, versions, versions.control_plane.version)

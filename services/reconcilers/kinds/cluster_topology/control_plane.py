@@ -41,8 +41,13 @@ def machine_template(blueprint: Blueprint, current: Current) -> Json | None:
 
 def machine_template_name(control_plane: External) -> str:
     """The name of the template that a control plane makes its Machines from, empty when it names none."""
-    found = contracts.field(control_plane, *paths(control_plane.contract)["infrastructureRef"], "name")
-    return found if isinstance(found, str) else ""
+    return str(machine_template_reference(control_plane).get("name") or "")
+
+
+def machine_template_reference(control_plane: External) -> Mapping[str, Any]:
+    """How a control plane refers to the template that it makes its Machines from; empty when it does not."""
+    found = contracts.field(control_plane, *paths(control_plane.contract)["infrastructureRef"])
+    return found if isinstance(found, Mapping) else {}
 
 
 def control_plane(blueprint: Blueprint, current: Current, topology: Topology, machines: Json | None, version: str) -> Json:

@@ -258,3 +258,12 @@ def matches(pattern: str, value: str) -> bool:
         return _pattern(pattern).search(value) is not None
     except re.error:
         return False
+
+
+def pattern_problem(pattern: Any) -> str:
+    """Why a pattern cannot be read, empty when it can."""
+    try:
+        _pattern(pattern if isinstance(pattern, str) else "")
+    except re.error as error:
+        return f"it is no regular expression: {error}"
+    return ""

@@ -17,6 +17,7 @@ from services.reconcilers.kinds.cluster_topology.upgrade_plan import UpgradePlan
 AFTER_CLUSTER_UPGRADE = "AfterClusterUpgrade"
 AFTER_CONTROL_PLANE_UPGRADE = "AfterControlPlaneUpgrade"
 AFTER_WORKERS_UPGRADE = "AfterWorkersUpgrade"
+BEFORE_CLUSTER_CREATE = "BeforeClusterCreate"
 BEFORE_CLUSTER_UPGRADE = "BeforeClusterUpgrade"
 BEFORE_CONTROL_PLANE_UPGRADE = "BeforeControlPlaneUpgrade"
 BEFORE_WORKERS_UPGRADE = "BeforeWorkersUpgrade"
@@ -219,7 +220,8 @@ def _worker(asked: Asked, one: WorkerWanted, around: _Around) -> WorkerVersion:
 def _hooks(asked: Asked, decided: Versions) -> Hooks:
     """What is noted on the Cluster after this decision: an upgrade that starts notes what must be called for it, one that is over notes nothing."""
     pending = set(asked.hooks.pending)
-    if decided.control_plane.starting:
+    if decided.control_plane.starting or (decided.control_plane.upgrading and decided.control_plane.pending):
+        # the second: the note of a start was lost, or its control plane was given the version by hand
         pending.add(AFTER_CLUSTER_UPGRADE)
     settled = all(one.state is WorkerState.CURRENT for one in (*decided.deployments, *decided.pools))
     over = decided.control_plane.stable and settled and AFTER_CLUSTER_UPGRADE not in asked.hooks.blocking

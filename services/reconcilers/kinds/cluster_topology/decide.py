@@ -1,0 +1,133 @@
+"""The decision about a Cluster with a topology: what is to be written, and what is told of it.
+
+Reads a class with its templates and what exists; knows no clock but the time of the observation and no client.
+
+Source: kinds.md §10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleetwake.conditions import TRUE, ConditionValue, get, merge
+from fleetwake.patches import MetadataChange, following, metadata_patch, status_apply, target, wire
+from fleetwake.pausing import paused_condition
+from fleetwake.plan import Plan, Step
+from schemas.api.core.v1beta2.cluster import Cluster
+from schemas.api.core.v1beta2.cluster_class import ClusterClass
+from schemas.api.core.v1beta2.topology import Topology
+from services.reconcilers.kinds.cluster_topology import condition
+from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, TopologyError
+from services.reconcilers.kinds.cluster_topology.current import Current, asked_versions
+from services.reconcilers.kinds.cluster_topology.desired import Desired, desired_state
+from services.reconcilers.kinds.cluster_topology.observe import Observed
+from services.reconcilers.kinds.cluster_topology.upgrade_plan import UpgradePlanError
+from services.reconcilers.kinds.cluster_topology.variables import Problem, defaulted_topology, definitions_of, topology_problems
+from services.reconcilers.kinds.cluster_topology.versions import BEFORE_CLUSTER_CREATE, Versions, decide_versions
+from services.reconcilers.kinds.cluster_topology.writes import MANAGER, steps
+
+PROBLEMS_MAX = 5
+"""Problems of variables that a condition shows."""
+VARIABLES_READY = "VariablesReady"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a topology asks for now: the steps, the condition, and what they rest on (None where it came not so far)."""
+
+    condition: ConditionValue
+    steps: tuple[Step, ...] = ()
+    versions: Versions | None = None
+    desired: Desired | None = None
+
+
+def decide(blueprint: Blueprint | None, current: Current) -> Decision:
+    """What a Cluster with a topology needs. ``blueprint`` is None when its class does not exist."""
+    cluster, topology = current.cluster, current.cluster.spec.topology
+    if topology is None:
+        return Decision(condition.succeeded())
+    if paused_condition(cluster, cluster).status == TRUE:
+        return Decision(condition.paused(cluster))
+    if cluster.metadata.deleting:
+        return Decision(condition.deleting())
+    if blueprint is None:
+        ref = topology.class_ref
+        named = f"{ref.namespace or cluster.namespace}/{ref.name}"
+        return Decision(condition.class_not_reconciled(f"ClusterClass {named} does not exist; create it or correct spec.topology.classRef"))
+    unready = class_problem(blueprint.cluster_class)
+    if unready:
+        return Decision(condition.class_not_reconciled(unready))
+    definitions = definitions_of(blueprint.cluster_class.status.variables)
+    completed = defaulted_topology(topology, definitions)
+    problems = topology_problems(completed, None, definitions)
+    if problems:
+        return Decision(condition.failed(_listed(problems)))
+    if cluster.spec.control_plane_ref is None and BEFORE_CLUSTER_CREATE in current.blocking:
+        return Decision(condition.creating(current.blocking))
+    return _decided(blueprint, current, completed)
+
+
+def _decided(blueprint: Blueprint, current: Current, topology: Topology) -> Decision:
+    versions = None
+    try:
+        missing_references(current)
+        versions = decide_versions(asked_versions(current, topology, blueprint.cluster_class.spec.kubernetes_versions))
+        desired = desired_state(blueprint, current, topology, versions)
+        found = (*_completing(current.cluster, topology), *steps(current, desired, versions))
+    except (TopologyError, UpgradePlanError) as error:
+        return Decision(condition.failed(str(error)), versions=versions)
+    told = condition.Told(versions, desired.control_plane["kind"], current.blocking)
+    return Decision(condition.reconciled(current.cluster, told), found, versions, desired)
+
+
+def class_problem(cluster_class: ClusterClass) -> str:
+    """Why a class cannot be used yet, empty when it can."""
+    named = f"ClusterClass {cluster_class.namespace}/{cluster_class.name}"
+    if cluster_class.metadata.generation != (cluster_class.status.observed_generation or 0):
+        return f"{named} is not reconciled: its status is older than its spec; look at its conditions, and whether it is paused"
+    ready = get(cluster_class.status.conditions, VARIABLES_READY)
+    if ready is None or ready.status != TRUE:
+        return f"{named} is not ready: {ready.message if ready is not None and ready.message else 'its variables are not known yet'}"
+    return ""
+
+
+def missing_references(current: Current) -> None:
+    """Raises: TopologyError when the Cluster refers to an object that is gone: making it anew would make a Cluster that knows nothing of the old one."""
+    spec = current.cluster.spec
+    for ref, found in ((spec.infrastructure_ref, current.infrastructure_cluster), (spec.control_plane_ref, current.control_plane)):
+        if ref is not None and found is None:
+            raise TopologyError(f"the {ref.kind} {ref.name} that the Cluster refers to does not exist; restore it, or delete the Cluster")
+
+
+def _completing(cluster: Cluster, topology: Topology) -> tuple[Step, ...]:
+    """The defaults of variables, stored where people see them."""
+    if topology == cluster.spec.topology:
+        return ()
+    found = metadata_patch(target(cluster), MetadataChange(), "variables get their defaults", spec={"topology": wire(topology)})
+    return (found,) if found is not None else ()
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    shown = [str(one) for one in problems[:PROBLEMS_MAX]]
+    if len(problems) > PROBLEMS_MAX:
+        shown.append(f"and {len(problems) - PROBLEMS_MAX} more")
+    return "; ".join(shown)
+
+
+def reconcile(observed: Observed) -> Plan:
+    """Decide what one Cluster with a topology needs now."""
+    return plan(decide(observed.blueprint, observed.current), observed.current.cluster, observed.at)
+
+
+def plan(decision: Decision, cluster: Cluster, at: datetime) -> Plan:
+    """The decision as a plan: its steps, then what the Cluster's status tells."""
+    status: Json = {"conditions": merge(cluster.status.conditions, (decision.condition,), cluster.metadata.generation, at)}
+    if decision.versions is not None:
+        plans = decision.versions.plans
+        for name, versions in (("controlPlane", plans.control_plane), ("workers", plans.workers)):
+            status[name] = {"upgradePlan": [{"version": version} for version in versions] or None}
+    # what the steps bring about is only told when they succeed
+    step = following(status_apply(cluster, MANAGER, status), when=bool(decision.steps))
+    return Plan((*decision.steps, *((step,) if step is not None else ())))
