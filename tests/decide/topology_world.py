@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetwake.kind import External
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan, SyncMetadata
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
@@ -15,7 +16,7 @@ from services.reconcilers.kinds.cluster_class.references import Templates
 from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from services.reconcilers.kinds.cluster_topology.decide import Decision, decide, reconcile
 from services.reconcilers.kinds.cluster_topology.observe import observe
-from tests.decide.world import NOW, FakeView, plan_writes
+from tests.decide.world import NOW, FakeView, json_key, plan_writes
 
 Json = dict[str, Any]
 
@@ -183,6 +184,13 @@ class TopologyWorld(FakeView):
     def all(self, kind: str) -> list[Json]:
         """All objects of a kind, by name, the templates of the class left out."""
         return [obj for key, obj in self.sorted() if key.kind == kind and obj["metadata"].get("labels", {}).get("cluster.x-k8s.io/cluster-name") == "my"]
+
+    def stored(self, body: Json) -> External:
+        """The stored object that a desired body stands for."""
+        key = json_key(body)
+        found = self.external(key.group_kind, key.namespace, key.name)
+        assert found is not None, f"there is no {key}"
+        return found
 
     def one(self, kind: str) -> Json:
         """The only object of a kind."""
