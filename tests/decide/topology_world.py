@@ -40,11 +40,11 @@ def templates() -> list[Json]:
     return [
         template(INFRASTRUCTURE, "DevClusterTemplate", "cluster", {"backend": {"inMemory": {}}}),
         template(CONTROL_PLANE, "KubeadmControlPlaneTemplate", "control-plane", {"kubeadmConfigSpec": kubeadm}),
-        template(INFRASTRUCTURE, "DevMachineTemplate", "control-plane-machine", {"backend": {"inMemory": {"vm": {"provisioning": {}}}}}),
+        template(INFRASTRUCTURE, "DevMachineTemplate", "control-plane-machine", {"backend": {"inMemory": {"vm": {}}}}),
         template(INFRASTRUCTURE, "DevMachineTemplate", "worker-machine", {"backend": {"inMemory": {}}}, labels={"of": "class"}),
-        template(BOOTSTRAP, "KubeadmConfigTemplate", "worker-bootstrap", {"files": [{"path": "/etc/motd", "content": "hello"}]}),
-        template(INFRASTRUCTURE, "DevMachinePoolTemplate", "pool-machine", {"template": {"backend": {"inMemory": {}}}}),
-        template(BOOTSTRAP, "KubeadmConfigTemplate", "pool-bootstrap", {}),
+        template(BOOTSTRAP, "KubeadmConfigTemplate", "worker-bootstrap", {"format": "cloud-config", "files": [{"path": "/etc/motd", "content": "hello"}]}),
+        template(INFRASTRUCTURE, "DevMachinePoolTemplate", "pool-machine", {"backend": {"inMemory": {}}}),
+        template(BOOTSTRAP, "KubeadmConfigTemplate", "pool-bootstrap", {"preKubeadmCommands": ["true"]}),
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleetwake.conditions import TRUE, ConditionValue, get, merge
-from fleetwake.patches import MetadataChange, following, metadata_patch, status_apply, target, wire
+from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
 from fleetwake.plan import Plan, Step
 from schemas.api.core.v1beta2.cluster import Cluster
@@ -75,7 +75,7 @@ def _decided(blueprint: Blueprint, current: Current, topology: Topology) -> Deci
         missing_references(current)
         versions = decide_versions(asked_versions(current, topology, blueprint.cluster_class.spec.kubernetes_versions))
         desired = desired_state(blueprint, current, topology, versions)
-        found = (*_completing(current.cluster, topology), *steps(current, desired, versions))
+        found = steps(current, desired, versions, topology)
     except (TopologyError, UpgradePlanError) as error:
         return Decision(condition.failed(str(error)), versions=versions)
     told = condition.Told(versions, desired.control_plane["kind"], current.blocking)
@@ -99,14 +99,6 @@ def missing_references(current: Current) -> None:
     for ref, found in ((spec.infrastructure_ref, current.infrastructure_cluster), (spec.control_plane_ref, current.control_plane)):
         if ref is not None and found is None:
             raise TopologyError(f"the {ref.kind} {ref.name} that the Cluster refers to does not exist; restore it, or delete the Cluster")
-
-
-def _completing(cluster: Cluster, topology: Topology) -> tuple[Step, ...]:
-    """The defaults of variables, stored where people see them."""
-    if topology == cluster.spec.topology:
-        return ()
-    found = metadata_patch(target(cluster), MetadataChange(), "variables get their defaults", spec={"topology": wire(topology)})
-    return (found,) if found is not None else ()
 
 
 def _listed(problems: Sequence[Problem]) -> str:

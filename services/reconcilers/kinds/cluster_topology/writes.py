@@ -11,9 +11,10 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.kind import External
-from fleetwake.patches import MetadataChange, metadata_patch, target
+from fleetwake.patches import MetadataChange, metadata_patch, target, wire
 from fleetwake.plan import Apply, Create, Delete, Patch, Step, Together
 from schemas.api.core.v1beta2.cluster import Cluster
+from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import KubeObject
 from services.reconcilers.kinds.cluster_topology import rotation
 from services.reconcilers.kinds.cluster_topology.blueprint import Json
@@ -28,10 +29,14 @@ MANAGER = "capi-topology"
 _HELD = (WorkerState.PENDING, WorkerState.DEFERRED)
 
 
-def steps(current: Current, desired: Desired, versions: Versions) -> tuple[Step, ...]:
-    """All that is to be written, empty when everything is as asked. Raises: TopologyError for what cannot become what is asked."""
+def steps(current: Current, desired: Desired, versions: Versions, completed: Topology) -> tuple[Step, ...]:
+    """All that is to be written, empty when everything is as asked. ``completed`` is the topology with the defaults of its variables.
+
+    Raises:
+        TopologyError: something cannot become what is asked.
+    """
     new = current.cluster.spec.control_plane_ref is None
-    own = cluster_patch(current.cluster, desired, versions)
+    own = cluster_patch(current.cluster, desired, versions, completed)
     noted = () if own is None else (own,)
     # an upgrade is noted on the Cluster before it begins: the control plane waits for that; a new Cluster refers to what exists
     before, after = ((), noted) if new else (noted, ())
@@ -48,9 +53,14 @@ def _side_by_side(branches: list[tuple[Step, ...]], reason: str) -> tuple[Step, 
     return given[0] if len(given) == 1 else (Together(given, reason),) if given else ()
 
 
-def cluster_patch(cluster: Cluster, desired: Desired, versions: Versions) -> Patch | None:
-    """The Cluster's labels and references, and how far an upgrade is; None when all is there."""
+def cluster_patch(cluster: Cluster, desired: Desired, versions: Versions, completed: Topology) -> Patch | None:
+    """The Cluster's labels and references, the defaults of its variables, and how far an upgrade is; None when all is there.
+
+    One patch for all of it: it is fenced by the version of the Cluster that was read, so a second one would be a conflict.
+    """
     spec: Json = {}
+    if completed != cluster.spec.topology:
+        spec["topology"] = wire(completed)
     if cluster.spec.infrastructure_ref is None:
         spec["infrastructureRef"] = reference(desired.infrastructure_cluster)
     if cluster.spec.control_plane_ref is None:
@@ -62,7 +72,9 @@ def cluster_patch(cluster: Cluster, desired: Desired, versions: Versions) -> Pat
             labels.PENDING_HOOKS: ",".join(sorted(versions.hooks.pending)) or None,
         },
     )
-    return metadata_patch(target(cluster), change, "the Cluster refers to its objects and tells its upgrade step", spec=spec or None)
+    return metadata_patch(
+        target(cluster), change, "the Cluster refers to its objects, has the defaults of its variables and tells its upgrade step", spec=spec or None
+    )
 
 
 def create(body: Json, reason: str) -> Create:
