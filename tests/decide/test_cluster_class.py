@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fleetwake.plan import Patch
 from schemas.api.core.v1beta2.class_variables import ClusterClassVariable
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind
 from services.reconcilers.kinds.cluster_class.decide import Observed, reconcile
+from services.reconcilers.kinds.cluster_class.patches import patch_problems
 from services.reconcilers.kinds.cluster_class.references import Templates
 from services.reconcilers.kinds.cluster_class.variables import status_variables, variable_problems
 from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from tests.decide.topology_world import TopologyWorld, cluster_class, templates, variable
+from tests.decide.topology_world import patch as a_patch
 from tests.decide.world import NOW, plan_writes
 
 Json = dict[str, Any]
 TEXT: Json = {"type": "string"}
+QUICK_START = Path(__file__).with_name("quick_start_class.yaml")
 
 
 def world(**spec: Any) -> TopologyWorld:
@@ -131,3 +136,77 @@ def test_wrong_schemas(schema: Json, message: str) -> None:
 @pytest.mark.parametrize(("name", "message"), [("builtin", "Cluster API itself sets"), ("a.b", "has a dot")])
 def test_wrong_names(name: str, message: str) -> None:
     assert [message in one.message for one in variable_problems([ClusterClassVariable.model_validate(variable(name, TEXT))])] == [True]
+
+
+# --- patches ---------------------------------------------------------------------------------------------------------------------------------
+
+WORKERS: Json = {"machineDeploymentClass": {"names": ["*"]}}
+SET: Json = {"op": "add", "path": "/spec/template/spec/x", "value": 1}
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        (a_patch("p", "OtherTemplate", WORKERS, SET), "definitions[0].selector: no template of the class is meant: none of kind OtherTemplate"),
+        (a_patch("p", "DevMachineTemplate", {"infrastructureCluster": True}, SET), "stands where matchResources says"),
+        (a_patch("p", "DevMachineTemplate", {"machineDeploymentClass": {"names": ["a*b", "*"]}}, SET), '"a*b" has a star inside'),
+        (a_patch("p", "DevMachineTemplate", WORKERS, {**SET, "path": "/metadata/x"}), "jsonPatches[0].path: the path '/metadata/x' must begin with /spec/"),
+        (a_patch("p", "DevMachineTemplate", WORKERS, {"op": "add", "path": "/spec/x"}), "add needs exactly one of value"),
+        (a_patch("p", "DevMachineTemplate", WORKERS, {**SET, "valueFrom": {"variable": "a"}}), "add needs exactly one of value"),
+        (a_patch("p", "DevMachineTemplate", WORKERS, {"op": "remove", "path": "/spec/x", "value": 1}), "remove takes no value"),
+        (a_patch("p", "DevMachineTemplate", WORKERS, {"op": "add", "path": "/spec/x", "valueFrom": {"variable": "nope.x[0]"}}), 'no variable "nope"'),
+        (
+            a_patch("p", "DevMachineTemplate", WORKERS, {"op": "add", "path": "/spec/x", "valueFrom": {"template": "{{ if }}"}}),
+            "it cannot be read: a command is empty",
+        ),
+        (a_patch("p", "DevMachineTemplate", WORKERS, SET, enabled_if="{{ end }}"), "enabledIf: it cannot be read"),
+        ({"name": "p"}, "either definitions or external"),
+    ],
+)
+def test_wrong_patches(patch: Json, message: str) -> None:
+    one = ClusterClass.model_validate(cluster_class(patches=[patch], variables=[variable("a", TEXT)]))
+    found = [f"{each.path}: {each.message}" for each in patch_problems(one)]
+    assert len(found) == 1 and message in found[0] and found[0].startswith("spec.patches[p]")
+
+
+# --- a class as users have it ----------------------------------------------------------------------------------------------------------------
+
+
+def quick_start(**topology: Any) -> TopologyWorld:
+    """The class of quick_start_class.yaml with its Cluster of fifteen lines."""
+    documents = list(yaml.safe_load_all(QUICK_START.read_text()))
+    for one in documents:
+        one["metadata"] |= {"namespace": "default", "uid": f"uid-{one['kind']}", "generation": 1}
+    documents[-1]["spec"]["topology"] |= topology
+    documents[0]["metadata"]["name"] = documents[-1]["spec"]["topology"]["classRef"]["name"] = "quick"
+    found = TopologyWorld(documents, at=NOW)
+    assert not [*patch_problems(found.the(ClusterClass, "quick"))]
+    found.run_class()
+    found.settle_topology()
+    return found
+
+
+def test_a_cluster_of_fifteen_lines() -> None:
+    text = QUICK_START.read_text().rpartition("---\n")[2]
+    assert len(text.splitlines()) <= 15
+    found = quick_start()
+    assert found.condition()[:2] == ("True", "ReconcileSucceeded")
+    assert all(
+        one["spec"]["template"]["spec"]["backend"]["inMemory"]["vm"] == {"provisioning": {"startupDuration": "0s"}} for one in found.all("DevMachineTemplate")
+    )
+    assert "fleetwake" not in found.one("KubeadmControlPlane")["spec"]["kubeadmConfigSpec"]
+
+
+def test_a_proxy_by_a_variable_reaches_every_host_and_changing_it_replaces_them() -> None:
+    proxy = {"httpsProxy": "http://proxy.example:3128", "noProxy": ["example.org"], "credentialsSecret": {"name": "proxy"}}
+    found = quick_start(variables=[{"name": "httpProxy", "value": proxy}])
+    assert found.one("KubeadmControlPlane")["spec"]["kubeadmConfigSpec"]["fleetwake"] == {"httpProxy": proxy}
+    before = found.one("KubeadmConfigTemplate")
+    assert before["spec"]["template"]["spec"]["fleetwake"] == {"httpProxy": proxy}
+    next(one for one in found.topology["variables"] if one["name"] == "httpProxy")["value"]["httpsProxy"] = "http://other.example:3128"
+    found.control_plane_runs()
+    written = [f"{type(step).__name__} {step.key.kind}" for step in plan_writes(found.run_topology())]
+    assert written == ["Apply KubeadmControlPlane", "Create KubeadmConfigTemplate", "Apply MachineDeployment"]
+    found.topology["variables"] = [{"name": "httpProxy", "value": {"noProxy": []}}]
+    found.run_topology()
+    assert found.condition()[2] == 'spec.topology.variables[httpProxy].value: variable "httpProxy": at least one of httpProxy and httpsProxy must be set'

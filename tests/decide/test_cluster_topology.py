@@ -386,6 +386,22 @@ def test_a_version_that_cannot_be_reached_is_told() -> None:
     assert found.condition()[1] == condition.FAILED and "list kubernetesVersions in the ClusterClass" in found.condition()[2]
 
 
+def test_an_upgrade_plan_is_kept_while_nothing_can_be_decided() -> None:
+    found = created()
+    found.topology["version"] = NEXT
+    found.run_topology()
+    found.class_spec["kubernetesVersions"] = [VERSION, NEXT]
+    found.run_topology()
+    assert found.condition()[1] == condition.CLASS_NOT_RECONCILED
+    assert [one.version for one in found.the(Cluster, "my").status.control_plane.upgrade_plan] == [NEXT]
+
+
+def test_a_version_without_its_v_is_the_same_version() -> None:
+    found = created()
+    found.topology["version"] = VERSION.removeprefix("v")
+    assert written(found) == ["Patch Cluster"] and found.topology["version"] == VERSION
+
+
 # --- what keeps a topology from being reconciled ---------------------------------------------------------------------------------------------
 
 

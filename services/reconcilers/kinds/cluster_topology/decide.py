@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetwake import defaults
 from fleetwake.conditions import TRUE, ConditionValue, get, merge
 from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
@@ -60,7 +61,7 @@ def decide(blueprint: Blueprint | None, current: Current) -> Decision:
     if unready:
         return Decision(condition.class_not_reconciled(unready))
     definitions = definitions_of(blueprint.cluster_class.status.variables)
-    completed = defaulted_topology(topology, definitions)
+    completed = defaulted_topology(defaults.cluster(cluster).spec.topology or topology, definitions)
     problems = topology_problems(completed, None, definitions)
     if problems:
         return Decision(condition.failed(_listed(problems)))
@@ -116,10 +117,12 @@ def reconcile(observed: Observed) -> Plan:
 def plan(decision: Decision, cluster: Cluster, at: datetime) -> Plan:
     """The decision as a plan: its steps, then what the Cluster's status tells."""
     status: Json = {"conditions": merge(cluster.status.conditions, (decision.condition,), cluster.metadata.generation, at)}
-    if decision.versions is not None:
-        plans = decision.versions.plans
-        for name, versions in (("controlPlane", plans.control_plane), ("workers", plans.workers)):
-            status[name] = {"upgradePlan": [{"version": version} for version in versions] or None}
+    plans = decision.versions.plans if decision.versions is not None else None
+    for name, stored in (("controlPlane", cluster.status.control_plane), ("workers", cluster.status.workers)):
+        # a run that came not so far repeats what was told: what an apply leaves out is taken away
+        kept = tuple(one.version for one in stored.upgrade_plan)
+        versions = kept if plans is None else plans.control_plane if name == "controlPlane" else plans.workers
+        status[name] = {"upgradePlan": [{"version": version} for version in versions] or None}
     # what the steps bring about is only told when they succeed
     step = following(status_apply(cluster, MANAGER, status), when=bool(decision.steps))
     return Plan((*decision.steps, *((step,) if step is not None else ())))

@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DURATION = re.compile(r"^[+-]?(0|(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*)$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 _HOSTNAME = re.compile(rf"^(?=.{{1,253}}$){_DNS_LABEL}(\.{_DNS_LABEL})*$", re.IGNORECASE)
 _MAC = re.compile(r"^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$", re.IGNORECASE)
+_URI = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:|/)\S*$")
 _UUID = re.compile(r"^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$", re.IGNORECASE)
 _QUANTITY = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?\d+))?$")
 _INT_BITS: Mapping[str, int] = {"int32": 32, "int64": 64}
@@ -36,11 +36,8 @@ def _reads(reader: Callable[[str], Any]) -> Callable[[str], bool]:
 
 
 def is_uri(value: str) -> bool:
-    """Whether the text is an absolute URI."""
-    try:
-        return bool(urlsplit(value).scheme)
-    except ValueError:
-        return False
+    """Whether the text is an absolute URI, or a path from the root, which Kubernetes' library takes for one too."""
+    return _URI.match(value) is not None
 
 
 def is_quantity(value: str) -> bool:
