@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,8 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 from yarl import URL
 
 from fleetwake import errors
@@ -39,6 +42,10 @@ REQUEST_TIMEOUT_SECONDS = 10.0
 AUTHORIZATION_MAX_AGE_SECONDS = 30.0
 
 
+Leaving: TypeAlias = Callable[[], None]
+"""Called as the bytes of a request leave; what it raises keeps them here."""
+LEAVING: ContextVar[Leaving | None] = ContextVar("LEAVING", default=None)
+"""That of the request which this task sends: aiohttp makes the request itself and hands nothing of ours to it."""
 Answered: TypeAlias = Callable[[str, int], None]
 """Told of every request: its method, and the status of its answer (0: none came)."""
 
@@ -96,6 +103,29 @@ def resource_path(api_version: str, plural: str, namespace: str = "", name: str 
     return f"{path}/{subresource}" if subresource else path
 
 
+class _Asking(aiohttp.ClientRequest):
+    """Asks whether it may still be sent when it has its connection, and once more when its body is written: until then its headers wait here too."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        leaving = LEAVING.get()
+        if leaving is not None:
+            leaving()
+        return await super().send(conn)
+
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
+        leaving = LEAVING.get()
+        try:
+            if leaving is not None:
+                leaving()
+        except Exception as error:
+            # whoever waits for the answer is told; the connection has carried nothing and is not used again
+            if conn.protocol is not None:
+                conn.protocol.set_exception(error)
+            conn.close()
+            return
+        await super().write_bytes(writer, conn, content_length)
+
+
 class ApiClient:
     """Requests to one API server over one pool of connections. Make it inside a running loop; ``close`` it at the end."""
 
@@ -116,6 +146,7 @@ class ApiClient:
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=config.proxy or None,
+            request_class=_Asking,
         )
 
     async def __aenter__(self) -> ApiClient:
@@ -145,8 +176,9 @@ class ApiClient:
         traceparent: str = "",
         accept: str = "",
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        leaving: Leaving | None = None,
     ) -> Response:
-        """Send one request and read the whole answer. No HTTP status raises.
+        """Send one request and read the whole answer. No HTTP status raises; what ``leaving`` raises, does, and then nothing was sent.
 
         ``path`` is percent-encoded (``resource_path``); ``query`` is not. ``audit_id`` becomes the entry's id in the API server's audit log.
 
@@ -162,6 +194,7 @@ class ApiClient:
             headers["traceparent"] = traceparent
         if accept:
             headers["Accept"] = accept
+        asks = LEAVING.set(leaving)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._authorize(headers)
@@ -175,6 +208,8 @@ class ApiClient:
         except (aiohttp.ClientError, OSError) as error:
             self._answered(method, 0)
             raise errors.UnavailableError(f"{type(error).__name__}: {error}", operation=f"{method} {path}") from error
+        finally:
+            LEAVING.reset(asks)
         self._answered(method, answer.status)
         if answer.status == 401:
             self._authorization_until = 0.0

@@ -10,6 +10,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 from fleetwake.errors import AlreadyExistsError, ConflictError, FencedError, FleetwakeError, NotFoundError, ThrottledError, UnavailableError
@@ -257,6 +258,8 @@ class CarryOut:
                 traceparent,
                 request.timeout_seconds,
                 request.cluster,
+                # between here and the wire lie a connection to wait for and turns of the event loop, in any of which this process may be frozen
+                None if request.method == "GET" else partial(self._fence, run),
             )
             port = self._hands.workloads if request.cluster else self._hands.ports.kube
             if request.method == "GET":

@@ -66,6 +66,7 @@ async def send_over(client: ApiClient, request: Request, audit_id: str = "") -> 
         audit_id=audit_id,
         traceparent=request.traceparent,
         timeout_seconds=request.timeout_seconds,
+        leaving=request.leaving,
     )
     return Response(answer.status, answer.body, {name.lower(): value for name, value in answer.headers.items()})
 

@@ -66,6 +66,7 @@ class StreamApp:
         self._signalled: set[str] = set()
         self.worker = make_worker(self)
         self.intake = Intake(self.worker, membership.kafka, self.worker.options.topics, self.crash)
+        self._former = FormerAssignment(self.worker.options.partitions, self._rejoin_in, self.crash)
         self._agents()
         self._signals()
 
@@ -140,12 +141,11 @@ class StreamApp:
 
     def _signals(self) -> None:
         app = self.app
-        former = FormerAssignment(self.worker.options.partitions, self._rejoin_in, self.crash)
 
         async def assigned(app: Any, assigned: Any, **_: Any) -> None:
             self.heartbeats.confirmed(self.heartbeats.now())
             numbers = {tp.partition for tp in assigned if tp.topic == self.worker.options.topics.objects}
-            self.intake.assigned(former.take(numbers), app.consumer_generation_id)
+            self.intake.assigned(self._former.take(numbers), app.consumer_generation_id)
             self._signalled.clear()
             for name in self.worker.queues:
                 self.signal(name)
@@ -194,6 +194,8 @@ class StreamApp:
             return "starting"
         if self.app.rebalancing:
             return "rebalancing"
+        if self._former.asking:
+            return "the group's assignment is of a topic as it was before"
         if not self.intake.ready:
             return "replaying"
         if self.fenced():

@@ -45,6 +45,11 @@ class FormerAssignment:
         self._partitions, self._rejoin_in, self._crash = partitions, rejoin_in, crash
         self._rejoins = 0
 
+    @property
+    def asking(self) -> bool:
+        """Whether the last assignment was not all there, and another is awaited."""
+        return self._rejoins > 0
+
     def take(self, numbers: set[int]) -> set[int]:
         """What of an assignment is there; when that is not all, the group is asked again, and at last the process ended."""
         there = {number for number in numbers if number < self._partitions}

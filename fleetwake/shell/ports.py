@@ -6,7 +6,7 @@ The real ports are made in ``fleetwake.stream`` and ``fleetwake.kube``; the simu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,6 +42,8 @@ class Request:
     traceparent: str = ""
     timeout_seconds: float = 10.0
     cluster: str = ""
+    leaving: Callable[[], None] | None = None
+    """Called when nothing is left to wait for and the bytes leave; what it raises keeps them here. The process may have been frozen meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def _resources(definition: ResourceDefinition) -> Iterable[JsonDict]:
     if definition.scale is not None:
         yield _subresource(definition, "scale", {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]})
     if definition.resource == "pods":
+        yield _subresource(definition, "binding", {"kind": "Binding", "verbs": ["create"]})
         yield _subresource(definition, "eviction", {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]})
         yield _subresource(definition, "portforward", {"kind": "PodPortForwardOptions", "verbs": ["create", "get"]})
 

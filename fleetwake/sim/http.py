@@ -18,7 +18,7 @@ import yaml
 from aiohttp import web
 
 from . import discovery
-from .apiserver import ApiServer, ApiStatusError, DeleteOptions, ListOptions, PatchType, ResourceDefinition, WatchEvent, WatchOptions, WriteOptions, evict
+from .apiserver import ApiServer, ApiStatusError, DeleteOptions, ListOptions, PatchType, ResourceDefinition, WatchEvent, WatchOptions, WriteOptions, bind, evict
 from .apiserver.requests import REQUEST_BYTES_MAX
 from .apiserver.status import bad_request, method_not_allowed, no_such_resource, too_large, unauthorized, unsupported_media_type
 from .apiserver.table import table
@@ -206,8 +206,9 @@ class _Front:
 
     async def _post(self, request: web.Request, target: Target) -> web.StreamResponse:
         body = await _body(request)
-        if target.definition.resource == "pods" and target.subresource == "eviction":
-            return _json(evict(self.server, target.namespace, target.name, body), 201)
+        subresource = {"eviction": evict, "binding": bind}.get(target.subresource) if target.definition.resource == "pods" else None
+        if subresource is not None:
+            return _json(subresource(self.server, target.namespace, target.name, body), 201)
         if target.name:
             raise method_not_allowed()
         obj = self.server.create(target.definition.resource, body, target.namespace, _options(request, target))

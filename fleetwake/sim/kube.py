@@ -151,8 +151,10 @@ class SimNetwork:
         write = request.method != "GET"
         fate = self.faults.request(write)
         await asyncio.sleep(self.faults.latency(USUAL_SECONDS / 10))
-        # a process frozen between its fence check and here goes on later: its request is then sent all the same
         process.check()
+        if request.leaving is not None:
+            # a process frozen between its fence check and here goes on later
+            request.leaving()
         if fate is Fate.LOST:
             await asyncio.sleep(self.faults.random.uniform(0.001, STUCK_SECONDS_MAX))
             raise UnavailableError("connection reset before the request was sent", operation=f"{request.method} {request.path}")

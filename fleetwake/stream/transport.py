@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from faust.assignor.client_assignment import ClientAssignment
 from faust.transport.drivers import aiokafka as driver
 
 FETCH_WAIT_MS = 50
@@ -69,7 +70,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator._do_heartbeat = observed
 
     def rejoin(self) -> None:
-        """Join the group again as the member it knows."""
+        """Join the group again as the member it knows, which had nothing: Faust's assignor asks for what it had, and fails when that is not there any more."""
+        self.consumer.app.assignor._assignment = ClientAssignment(actives={}, standbys={})
         self.thread_loop.call_soon_threadsafe(self._consumer._coordinator.request_rejoin)
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
@@ -35,6 +34,7 @@ from services.autoscaler_bridge.kinds.node_group.wanted import Wanted
 from services.autoscaler_bridge.kinds.options import options
 from services.autoscaler_bridge.metrics import BridgeMetrics
 from services.autoscaler_bridge.node_bytes import node_bytes
+from services.autoscaler_bridge.options_answer import options_answer
 from services.autoscaler_bridge.requests import Requests
 from services.autoscaler_bridge.writers import WriterBook
 
@@ -152,30 +152,15 @@ class Provider(CloudProviderBase):  # type: ignore[misc]
         return pb.NodeGroupTemplateNodeInfoResponse(nodeBytes=node_bytes(f"{key.name}-template", host, self._clock.now()))
 
     async def NodeGroupGetOptions(self, stream: Stream[Any, Any]) -> None:
-        """The asker's defaults, but for what the group's annotations say."""
+        """The asker's defaults, but for what the group's annotations say; nothing where they say nothing."""
         await self._serve(stream, "NodeGroupGetOptions", self._options)
 
     async def _options(self, cluster: ClusterKey, message: Any) -> Any:
         _, found, _ = self._group(cluster, message.id)
-        own, answer = options(found.obj.metadata.annotations), pb.NodeGroupAutoscalingOptions()
-        answer.CopyFrom(message.defaults)
-        if own.utilization is not None:
-            answer.scaleDownUtilizationThreshold = own.utilization
-        if own.gpu_utilization is not None:
-            answer.scaleDownGpuUtilizationThreshold = own.gpu_utilization
-        durations = (
-            ("scaleDownUnneededDuration", own.unneeded),
-            ("scaleDownUnreadyDuration", own.unready),
-            ("MaxNodeProvisionDuration", own.provision),
-        )
-        for name, value in durations:
-            if value is not None:
-                duration = Duration()
-                duration.FromTimedelta(value)
-                getattr(answer, name).CopyFrom(duration)
+        own = options(found.obj.metadata.annotations)
         for name in own.unreadable:
             log.warning("%s: option %s cannot be read; the default holds", message.id, name)
-        return pb.NodeGroupAutoscalingOptionsResponse(nodeGroupAutoscalingOptions=answer)
+        return options_answer(message.defaults, own)
 
     # ---- what shall be ----------------------------------------------------------------------------------------------------------------
     async def NodeGroupIncreaseSize(self, stream: Stream[Any, Any]) -> None:

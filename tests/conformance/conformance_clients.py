@@ -32,6 +32,7 @@ from fleetwake.sim.apiserver import (
     WatchOptions,
     WriteOptions,
     admit_structure,
+    bind,
     evict,
 )
 from fleetwake.sim.http import application
@@ -90,6 +91,7 @@ class Client(Protocol):
     def patch(self, resource: Resource, key: tuple[str, str], patch: Any, type_: PatchType, write: Write = ...) -> JsonDict: ...
     def delete(self, resource: Resource, namespace: str, name: str, options: JsonDict | None = None) -> JsonDict: ...
     def evict(self, namespace: str, name: str) -> JsonDict: ...
+    def bind(self, namespace: str, name: str, node: str) -> JsonDict: ...
     def watch(self, resource: Resource, namespace: str, **options: str) -> Any: ...
     def eventually(self, holds: Callable[[], bool]) -> None: ...
 
@@ -142,6 +144,9 @@ class MemoryClient:
     def evict(self, namespace: str, name: str) -> JsonDict:
         return evict(self.server, namespace, name, {})
 
+    def bind(self, namespace: str, name: str, node: str) -> JsonDict:
+        return bind(self.server, namespace, name, _binding(name, node))
+
     @contextmanager
     def watch(self, resource: Resource, namespace: str, **options: str) -> Iterator[Stream]:
         wanted = WatchOptions(
@@ -159,6 +164,10 @@ class MemoryClient:
 
     def eventually(self, holds: Callable[[], bool]) -> None:
         assert holds()
+
+
+def _binding(name: str, node: str) -> JsonDict:
+    return {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"apiVersion": "v1", "kind": "Node", "name": node}}
 
 
 def _options(write: Write) -> WriteOptions:
@@ -229,6 +238,9 @@ class HttpClient:
     def evict(self, namespace: str, name: str) -> JsonDict:
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
         return self.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body)
+
+    def bind(self, namespace: str, name: str, node: str) -> JsonDict:
+        return self.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", _binding(name, node))
 
     @contextmanager
     def watch(self, resource: Resource, namespace: str, **options: str) -> Iterator[Stream]:

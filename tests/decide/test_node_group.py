@@ -13,6 +13,7 @@ from fleetwake.plan import Apply, Local
 from services.autoscaler_bridge.kinds.node_group.capacity import FILLED, host_template
 from services.autoscaler_bridge.kinds.node_group.instances import Instance, instances, machine_of
 from services.autoscaler_bridge.kinds.node_group.observed import Writer
+from services.autoscaler_bridge.kinds.node_group.quantities import whole
 from services.autoscaler_bridge.kinds.node_group.reconcile import LOOK, served
 from services.autoscaler_bridge.kinds.node_group.standing import TAKE_OVER, writers_of
 from tests.decide.node_group_world import BOUNDS, BY_KIND, CAPACITY, NAMES, Groups, answers, cluster, machine, reference, scalable
@@ -263,6 +264,49 @@ def test_annotations_win_over_the_template_for_labels_and_taints_too() -> None:
     host = host_template(Groups("MachineSet", scalable("MachineSet", annotations=annotations)).observed)
     assert dict(host.labels) == {"a": "b", "c": "d"} and [one.text for one in host.taints] == ["k=v:NoSchedule", "alone:NoExecute"]
     assert host.resources["pods"] == "7" and host.known
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("cpu", "4 cores", "it must be a quantity"),
+        ("memory", "16GB", "it must be a quantity"),
+        ("ephemeral-disk", "-1Gi", "it must be a quantity"),
+        ("maxPods", "1k", "it must be a whole number"),
+        ("gpu-count", "two", "it must be a whole number"),
+    ],
+)
+def test_an_annotation_that_is_no_quantity_is_named_and_no_template_is_made_of_it(name: str, text: str, says: str) -> None:
+    """cluster-autoscaler decodes no template with it: up to 1.33 its loop ended there, for all groups."""
+    world = Groups("MachineDeployment", scalable("MachineDeployment", 0, annotations={**BOUNDS, PREFIX + name: text}))
+    world.go()
+    status, reason, message = world.standing()
+    assert (status, reason) == ("False", "CapacityUnknown") and f"annotation {PREFIX}{name} is {text!r}: {says}" in message
+    assert not host_template(world.observed).known and served(world.observed) is None
+    with_nodes = Groups("MachineDeployment", scalable("MachineDeployment", 2, annotations={**BOUNDS, PREFIX + name: text}))
+    with_nodes.go()
+    assert with_nodes.standing()[1] == "Served", "its Nodes tell what they are"
+
+
+def test_what_the_template_tells_is_filled_in_as_cluster_autoscaler_can_read_it() -> None:
+    capacity = {"cpu": "3500m", "memory": "1e9", "pods": "1k", "ephemeral-storage": "lots", "nvidia.com/gpu": "0.002k", "example.org/x": "?"}
+    world = Groups("MachineDeployment", scalable("MachineDeployment", 0), capacity=capacity)
+    world.go()
+    assert world.annotations() == {"cpu": "3500m", "memory": "1e9", "maxPods": "1000", "gpu-type": "nvidia.com/gpu", "gpu-count": "2"}
+    assert dict(host_template(world.observed).resources) == {"cpu": "3500m", "memory": "1e9", "pods": "1000", "nvidia.com/gpu": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", "0"), ("16", "16"), ("+3", "3"), ("500m", "1"), ("1.5", "2"), ("2.", "2"), (".5k", "500"), ("1Ki", "1024"), ("1.5Gi", "1610612736"),
+        ("1n", "1"), ("2E", str(2 * 10**18)), ("1Ei", str(2**60)), ("12e2", "1200"), ("5E-1", "1"),
+        ("", None), ("-1", None), ("1K", None), ("1Mib", None), ("1 Gi", None), ("Gi", None), (".", None), ("1e", None), ("1e1.5", None),
+        ("١", None), ("9" * 65, None),
+    ],
+)  # fmt: skip
+def test_quantities_are_those_of_kubernetes(text: str, number: str | None) -> None:
+    assert whole(text) == number
 
 
 def test_hosts_are_counted_as_cluster_autoscaler_counts_them() -> None:

@@ -249,7 +249,9 @@ def test_options_are_the_groups_own_where_they_can_be_read() -> None:
     }
     found = options(said | {prefix + "maxnodeprovisiontime": "soon"})
     assert found == Options(0.4, None, timedelta(seconds=90), None, None, ("scaledowngpuutilizationthreshold", "maxnodeprovisiontime"))
-    assert options({}) == Options(None, None, None, None, None)
+    assert found.said
+    assert options({prefix + "scaledownunneededtime": "1M30S"}).unneeded == timedelta(seconds=90), "read in small letters, as the clusterapi provider does"
+    assert options({}) == Options(None, None, None, None, None) and not options({prefix + "maxnodeprovisiontime": "soon"}).said
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,18 @@ SERVICES = ("watcher-0", "autoscaler_bridge-0", "remediation-0", "reconcilers-0"
 OTHER_PARTITIONS = 7
 COMMAND_LIMIT_S, EQUAL_LIMIT_S = 60, 20.0
 BROKER = "kafka-0"
+SESSION_S = 45
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One cluster, Available, on a rig that nobody else uses."""
+    """One cluster, Available, on a rig that nobody else uses. Sessions outlast the procedures, so that Kafka still knows every service when it is back."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FLEETWAKE_SESSION_SECONDS", str(SESSION_S))
+        yield from _kept(tmp_path_factory)
+
+
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     rig = Rig.up(tmp_path_factory.mktemp("operations"), workers=1, bound_to=os.getpid())
     recorder = None
     try:
@@ -65,8 +72,7 @@ def _stop_services(fleet: Fleet) -> None:
 
 
 def _start_services(fleet: Fleet) -> None:
-    """The last one stopped first: it is back within its session, and its group would give it what it had."""
-    for name in reversed(SERVICES):
+    for name in SERVICES:
         fleet.rig.start(name)
     for name in SERVICES:
         fleet.rig.wait_ready(name)

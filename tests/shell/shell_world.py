@@ -144,6 +144,8 @@ class Wire:
         await asyncio.sleep(0.001)
         if self.gate is not None:
             await self.gate.wait()
+        if request.leaving is not None:
+            request.leaving()
         self.requests.append(request)
         for hook in tuple(self.before):
             answer = hook(request)

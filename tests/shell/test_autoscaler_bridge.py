@@ -29,9 +29,11 @@ from services.autoscaler_bridge.groups import Hosts, id_of, key_of_id
 from services.autoscaler_bridge.identities import cluster_of, issue, uri_of
 from services.autoscaler_bridge.kinds.node_group.capacity import HostTemplate, Taint
 from services.autoscaler_bridge.kinds.node_group.wanted import Answer, Attempt, Wanted
+from services.autoscaler_bridge.kinds.options import options
 from services.autoscaler_bridge.listener import Listener, place_of
 from services.autoscaler_bridge.metrics import BridgeMetrics
 from services.autoscaler_bridge.node_bytes import node_bytes
+from services.autoscaler_bridge.options_answer import options_answer
 from services.autoscaler_bridge.requests import ASKED_MAX, Requests
 
 KEY = ObjectKey("cluster.x-k8s.io", "MachineDeployment", "team", "md")
@@ -152,6 +154,18 @@ def test_the_bytes_of_a_node_say_what_the_template_says() -> None:
     assert (found.status.nodeInfo.operatingSystem, found.status.nodeInfo.architecture) == ("windows", "amd64")
     assert [(one.key, one.value, one.effect) for one in found.spec.taints] == [("k", "v", "NoSchedule")]
     assert {one.type: one.status for one in found.status.conditions}["Ready"] == "True"
+
+
+def test_a_group_without_options_of_its_own_leaves_cluster_autoscaler_all_of_its_own() -> None:
+    defaults = pb.NodeGroupAutoscalingOptions(scaleDownUtilizationThreshold=0.5, ignoreDaemonSetsUtilization=True)
+    defaults.MaxNodeProvisionDuration.FromSeconds(900)
+    prefix = "cluster.x-k8s.io/autoscaling-options-"
+    for said in ({}, {prefix + "maxnodeprovisiontime": "soon"}):
+        assert not options_answer(defaults, options(said)).HasField("nodeGroupAutoscalingOptions"), "an empty one would set the start-up time to 0"
+    own = options({prefix + "scaledownunneededtime": "90s", prefix + "scaledowngpuutilizationthreshold": "0.2"})
+    found = options_answer(defaults, own).nodeGroupAutoscalingOptions
+    assert (found.scaleDownUtilizationThreshold, found.scaleDownGpuUtilizationThreshold, found.ignoreDaemonSetsUtilization) == (0.5, 0.2, True)
+    assert (found.scaleDownUnneededDuration.seconds, found.MaxNodeProvisionDuration.seconds) == (90, 900)
 
 
 class Refreshing(CloudProviderBase):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,22 @@ class TestFence:
         assert [request.method for request in world.kube.writes] == ["POST"]
         assert [outcome for _, outcome in outcomes(world)] == ["done", "failed", "skipped", "skipped"]
         assert world.bus.results("done")[0]["outcome"] == "failed"
+
+    @simulated
+    async def test_a_fence_that_comes_while_a_write_waits_for_its_connection_keeps_it_here(self) -> None:
+        """As when the process is frozen there, and another takes its keys over."""
+        world = once(lambda seen: [Create(child_body("c", seen), "missing", seen.uid)])
+        world.kube.gate = asyncio.Event()
+        world.parent()
+        await world.settle(1)
+        world.fenced = True
+        world.kube.gate.set()
+        await world.settle(1)
+        assert not world.kube.writes
+        assert outcomes(world)[0][1] == "failed"
+        world.fenced = False
+        await world.settle(2)
+        assert done(world)
 
     @simulated
     async def test_a_bug_in_a_branch_lets_the_others_end_before_the_run(self) -> None:

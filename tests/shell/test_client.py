@@ -223,3 +223,52 @@ def test_a_token_of_a_file_is_sent_as_bearer(tmp_path: Path) -> None:
 def test_a_missing_kubeconfig_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="FLEETWAKE_KUBECONFIG"):
         load(str(tmp_path / "none"))
+
+
+class TestLeaving:
+    """A request that may not be sent any more by the time it could be."""
+
+    async def _tried(self, server: Server, calls_before: int, *, first: bool = False) -> None:
+        """Send a patch that may leave at its first ``calls_before`` questions only, over a pool of one connection, which another request holds if ``first``."""
+        may, asked = asyncio.Event(), 0
+
+        async def handler(request: web.Request) -> web.Response:
+            if request.path == "/first":
+                await may.wait()
+            return web.json_response({})
+
+        def leaving() -> None:
+            nonlocal asked
+            asked += 1
+            if asked > calls_before:
+                raise errors.FencedError("too late", operation="send")
+
+        server.handler = handler
+        async with ApiClient(ApiConfig(server.url), connections_max=1) as client:
+            earlier = asyncio.create_task(client.request("GET", "/first")) if first else None
+            late = asyncio.create_task(client.request("PATCH", "/late", body=b"{}", leaving=leaving))
+            await asyncio.wait([late], timeout=0.1)
+            assert late.done() is (earlier is None)
+            assert asked == (0 if first else calls_before + 1)
+            may.set()
+            if earlier is not None:
+                await earlier
+            with pytest.raises(errors.FencedError):
+                await late
+            assert (await client.request("PATCH", "/next", body=b"{}")).status == 200
+        assert [path for _, path, _, _ in server.requests] == [*(["/first"] if first else []), "/next"]
+
+    async def test_is_asked_once_it_has_its_connection(self, server: Server) -> None:
+        await self._tried(server, 0, first=True)
+
+    async def test_and_when_its_bytes_go(self, server: Server) -> None:
+        await self._tried(server, 1)
+
+    async def test_one_without_a_body_is_asked_too(self, server: Server) -> None:
+        def leaving() -> None:
+            raise errors.FencedError("too late", operation="send")
+
+        async with ApiClient(ApiConfig(server.url)) as client:
+            with pytest.raises(errors.FencedError):
+                await client.request("DELETE", "/late", leaving=leaving)
+        assert not server.requests

@@ -1,5 +1,6 @@
 """An API server in memory: for simulations, and as the emulated workload clusters of the development provider."""
 
+from .binding import bind
 from .builtin import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, NODES, PODS, WORKLOAD_KINDS
 from .definitions import Column, ResourceDefinition, ScalePaths, definition_of_crd
 from .eviction import evict
@@ -37,6 +38,7 @@ __all__ = [
     "WatchOptions",
     "WriteOptions",
     "admit_structure",
+    "bind",
     "definition_of_crd",
     "evict",
     "list_map",

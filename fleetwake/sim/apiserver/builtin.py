@@ -1,7 +1,11 @@
 """The built-in kinds of a workload cluster.
 
-Only what controllers and kubectl need of them: names, scope, merge rules of the lists that several managers share, selectable fields.
-Source: Kubernetes API reference 1.36 (list types of server-side apply; Node taints are atomic there).
+Only what controllers, schedulers, cluster-autoscaler and kubectl need of them: names, scope, merge rules of the lists that several managers share, selectable
+fields. Nobody acts on those of workloads, volumes and devices: they are there to be listed and watched, as a client whose informer finds a kind missing never
+begins its work.
+
+Source: Kubernetes API reference 1.36 (list types of server-side apply; Node taints are atomic there); what the scheduler's framework and cluster-autoscaler
+1.36 list and watch.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ _WORKLOAD = structure({"spec.template": _TEMPLATE, "spec.selector": ATOMIC, "sta
 _ROLE_REF = structure({"roleRef": ATOMIC})
 _RBAC = "rbac.authorization.k8s.io"
 _APPS = "apps"
+_STORAGE = "storage.k8s.io"
+_RESOURCE = "resource.k8s.io"
 
 
 def _core(kind: str, plural: str, **options: Any) -> ResourceDefinition:
@@ -188,9 +194,25 @@ WORKLOAD_KINDS: tuple[ResourceDefinition, ...] = (
             Column("Allowed", ".status.disruptionsAllowed"),
         ),
     ),
-    _built_in("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", namespaced=False, status=True),
-    _built_in("storage.k8s.io", "v1", "CSINode", "csinodes", namespaced=False, structure=structure({"spec.drivers": list_map("name")})),
-    _built_in("storage.k8s.io", "v1", "StorageClass", "storageclasses", namespaced=False, short_names=("sc",)),
+    _core(
+        "ReplicationController",
+        "replicationcontrollers",
+        short_names=("rc",),
+        status=True,
+        generation=True,
+        scale=ScalePaths(),
+        structure=structure({"spec.template": _TEMPLATE, "spec.selector": ATOMIC, "status.conditions": _CONDITIONS}),
+        selectable=("status.replicas",),
+    ),
+    _built_in("batch", "v1", "Job", "jobs", status=True, generation=True, structure=structure({"spec.template": _TEMPLATE}), selectable=("status.successful",)),
+    _built_in(_STORAGE, "v1", "VolumeAttachment", "volumeattachments", namespaced=False, status=True),
+    _built_in(_STORAGE, "v1", "CSINode", "csinodes", namespaced=False, structure=structure({"spec.drivers": list_map("name")})),
+    _built_in(_STORAGE, "v1", "CSIDriver", "csidrivers", namespaced=False, structure=structure({"spec.volumeLifecycleModes": STRING_SET})),
+    _built_in(_STORAGE, "v1", "CSIStorageCapacity", "csistoragecapacities"),
+    _built_in(_STORAGE, "v1", "StorageClass", "storageclasses", namespaced=False, short_names=("sc",)),
+    _built_in(_RESOURCE, "v1", "ResourceClaim", "resourceclaims", status=True, structure=structure({"status.reservedFor": list_map("uid")})),
+    _built_in(_RESOURCE, "v1", "ResourceSlice", "resourceslices", namespaced=False, generation=True, selectable=("spec.nodeName", "spec.driver")),
+    _built_in(_RESOURCE, "v1", "DeviceClass", "deviceclasses", namespaced=False, generation=True),
     _built_in("coordination.k8s.io", "v1", "Lease", "leases", columns=(Column("Holder", ".spec.holderIdentity"),)),
     CUSTOM_RESOURCE_DEFINITIONS,
 )

@@ -178,9 +178,9 @@ def with_system_metadata(obj: JsonDict, stored: JsonDict) -> JsonDict:
 def for_subresource(obj: JsonDict, stored: JsonDict, definition: ResourceDefinition, subresource: str) -> JsonDict:
     """Return the wanted object with everything the subresource may not change taken from the stored one.
 
-    A main write leaves status alone where a status subresource exists; a status write leaves everything else alone.
+    A main write leaves status alone where a status subresource exists; a status write leaves everything else alone. A binding writes both.
     """
-    if not definition.status:
+    if not definition.status or subresource == "binding":
         return obj
     if subresource == "status":
         out = {key: value for key, value in stored.items() if key != "status"}

@@ -31,6 +31,11 @@ class Options:
     provision: timedelta | None
     unreadable: tuple[str, ...] = ()
 
+    @property
+    def said(self) -> bool:
+        """Whether the group says anything that can be read."""
+        return any(value is not None for value in (self.utilization, self.gpu_utilization, self.unneeded, self.unready, self.provision))
+
 
 def options(annotations: Mapping[str, str]) -> Options:
     """The options of a group."""

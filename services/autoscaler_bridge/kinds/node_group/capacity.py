@@ -1,10 +1,11 @@
 """What a host of a node group would be, for a group that has none to look at: resources, labels, taints.
 
 The provider's template tells it (``status.capacity``, ``status.nodeInfo``); annotations of the object win. What the template tells is also filled into those
-annotations of cluster-autoscaler's that nobody has set, because cluster-autoscaler reads them and may not be allowed to read the template. ``FILLED`` keeps
-what was filled in: what differs from it is a user's, and is left alone.
+annotations of cluster-autoscaler's that nobody has set, because cluster-autoscaler reads them before the template. ``FILLED`` keeps what was filled in: what
+differs from it is a user's, and is left alone.
 
-Source: kinds.md §15; contracts.md §3; cluster-autoscaler 1.36 clusterapi provider (annotations, their forms, 110 Pods by default).
+Source: kinds.md §15; contracts.md §3; cluster-autoscaler 1.36 clusterapi provider (annotations, their forms, 110 Pods by default; what the template tells and
+is no quantity is not told, an annotation that cannot be read makes the whole capacity unknown).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fleetwake import labels
 from fleetwake.contracts import field
 from fleetwake.kind import External
 from services.autoscaler_bridge.kinds.node_group.observed import Observed, Scalable
+from services.autoscaler_bridge.kinds.node_group.quantities import quantity, whole
 
 FILLED = "fleetwake.io/autoscaler-capacity"
 """Annotation with what we filled in, as JSON: a name after the prefix, and its value."""
@@ -25,6 +27,9 @@ FILLED = "fleetwake.io/autoscaler-capacity"
 CPU, MEMORY, DISK, PODS, GPU_TYPE, GPU_COUNT, LABELS, TAINTS = "cpu", "memory", "ephemeral-disk", "maxPods", "gpu-type", "gpu-count", "labels", "taints"
 RESOURCES: Mapping[str, str] = {CPU: "cpu", MEMORY: "memory", DISK: "ephemeral-storage", PODS: "pods"}
 """The resource behind each annotation."""
+
+WHOLE = (PODS, GPU_COUNT)
+"""Annotations that must be digits alone: cluster-autoscaler reads no other form of a quantity there."""
 
 PODS_DEFAULT = "110"
 ARCHITECTURE_LABEL, SYSTEM_LABEL = "kubernetes.io/arch", "kubernetes.io/os"
@@ -46,18 +51,19 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class HostTemplate:
-    """A host that is not there yet. ``resources`` are quantities as Kubernetes writes them."""
+    """A host that is not there yet. ``resources`` are quantities as Kubernetes writes them; ``unreadable`` says which annotations are none."""
 
     resources: Mapping[str, str]
     labels: Mapping[str, str]
     taints: tuple[Taint, ...] = ()
     architecture: str = ""
     operating_system: str = ""
+    unreadable: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
         """Whether it is enough to decide what fits on it."""
-        return "cpu" in self.resources and "memory" in self.resources
+        return "cpu" in self.resources and "memory" in self.resources and not self.unreadable
 
 
 def told(template: External | None, *path: str) -> dict[str, str]:
@@ -66,6 +72,11 @@ def told(template: External | None, *path: str) -> dict[str, str]:
     if not isinstance(found, Mapping):
         return {}
     return {str(name): str(value) for name, value in found.items() if isinstance(value, str | int) and not isinstance(value, bool) and str(value)}
+
+
+def _capacity(template: External | None) -> dict[str, str]:
+    """The resources that the template tells; what is no quantity is not told."""
+    return {name: value for name, value in told(template, "capacity").items() if quantity(value) is not None}
 
 
 def _gpu(capacity: Mapping[str, str]) -> tuple[str, str] | None:
@@ -85,10 +96,11 @@ def _taints(obj: Scalable) -> tuple[Taint, ...]:
 
 def wanted(observed: Observed) -> dict[str, str]:
     """The annotations, by the name after their prefix, as the template and the spec tell them."""
-    capacity, info = told(observed.template, "capacity"), told(observed.template, "nodeInfo")
+    capacity, info = _capacity(observed.template), told(observed.template, "nodeInfo")
     found = {name: capacity[resource] for name, resource in RESOURCES.items() if resource in capacity}
     if (gpu := _gpu(capacity)) is not None:
         found[GPU_TYPE], found[GPU_COUNT] = gpu
+    found |= {name: number for name in WHOLE if name in found and (number := whole(found[name])) is not None}
     node_labels, taints = _node_labels(observed.obj, info), _taints(observed.obj)
     if node_labels:
         found[LABELS] = ",".join(f"{key}={value}" for key, value in sorted(node_labels.items()))
@@ -126,14 +138,26 @@ def filling(annotations: Mapping[str, str], wants: Mapping[str, str]) -> dict[st
 
 def host_template(observed: Observed) -> HostTemplate:
     """The host as the annotations and, behind them, the template tell it."""
-    capacity, info = told(observed.template, "capacity"), told(observed.template, "nodeInfo")
+    capacity, info = _capacity(observed.template), told(observed.template, "nodeInfo")
     by = {name: value for name, value in annotated(observed.obj.metadata.annotations).items() if value}
     resources = {"pods": PODS_DEFAULT} | capacity | {resource: by[name] for name, resource in RESOURCES.items() if name in by}
     if GPU_TYPE in by and GPU_COUNT in by:
         resources[by[GPU_TYPE]] = by[GPU_COUNT]
     node_labels = _node_labels(observed.obj, info) | _parsed_labels(by.get(LABELS, ""))
     taints = {(one.key, one.effect): one for one in (*_taints(observed.obj), *_parsed_taints(by.get(TAINTS, "")))}
-    return HostTemplate(resources, node_labels, tuple(taints.values()), info.get("architecture", ""), info.get("operatingSystem", ""))
+    return HostTemplate(resources, node_labels, tuple(taints.values()), info.get("architecture", ""), info.get("operatingSystem", ""), _unreadable(by))
+
+
+def _unreadable(by: Mapping[str, str]) -> tuple[str, ...]:
+    """What is wrong with the annotations that tell resources."""
+    found = []
+    for name in (CPU, MEMORY, DISK, PODS, GPU_COUNT):
+        text = by.get(name, "0")
+        if name in WHOLE and not (text.isascii() and text.isdecimal()):
+            found.append(f"annotation {labels.CAPACITY_PREFIX}{name} is {text!r}: it must be a whole number")
+        elif quantity(text) is None:
+            found.append(f"annotation {labels.CAPACITY_PREFIX}{name} is {text!r}: it must be a quantity, such as 4, 500m or 16Gi")
+    return tuple(found)
 
 
 def _parsed_labels(text: str) -> dict[str, str]:
@@ -152,6 +176,6 @@ def _parsed_taints(text: str) -> tuple[Taint, ...]:
 
 
 def option(annotations: Mapping[str, Any], name: str) -> str | None:
-    """An option of cluster-autoscaler's that the object sets for its own group; None where it does not."""
+    """An option of cluster-autoscaler's that the object sets for its own group, in small letters as it is read there; None where it does not."""
     value = annotations.get(labels.AUTOSCALING_OPTIONS_PREFIX + name)
-    return str(value) if value else None
+    return str(value).lower() if value else None

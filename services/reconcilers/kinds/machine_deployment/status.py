@@ -53,7 +53,7 @@ def status(observed: Observed, bounds: Bounds, new: MachineSet | None, strategy:
     """The status write if one is needed, and when to look again. ``strategy`` is what is told of an external strategy."""
     counters = _counters(observed, new)
     wanted = (*_conditions(observed, bounds, counters), *((strategy,) if strategy is not None else ()))
-    stored, counted = observed.stored, counters.pop("deprecated")
+    stored, counted = observed.stored, _legacy_counters(observed, new)
     conditions, held = members.settled(stored.status.conditions, wanted, observed.machines, observed.at)
     merged = merge(stored.status.conditions, conditions, stored.metadata.generation, observed.at)
     fields = {**counters, "observedGeneration": stored.metadata.generation, "conditions": merged}
@@ -78,25 +78,28 @@ def total(machine_sets: Sequence[MachineSet], field: str) -> int | None:
 
 def _counters(observed: Observed, new: MachineSet | None) -> dict[str, Any]:
     machine_sets, deployment = observed.machine_sets, observed.deployment
-    replicas, available = total(machine_sets, "replicas"), total(machine_sets, "available_replicas")
-    spec_total = sum(one.spec.replicas or 0 for one in machine_sets)
-    older = {
-        "updatedReplicas": (new.status.replicas or 0) if new is not None else 0,
-        "readyReplicas": total(machine_sets, "ready_replicas") or 0,
-        "availableReplicas": available or 0,
-        "unavailableReplicas": max(spec_total - (available or 0), 0),
-    }
+    replicas = total(machine_sets, "replicas")
     versions = members.versions((entry.version, entry.replicas or 0) for one in machine_sets for entry in one.status.versions)
     return {
         "selector": deployment.spec.selector.format(),
         "replicas": replicas,
         "readyReplicas": total(machine_sets, "ready_replicas"),
-        "availableReplicas": available,
+        "availableReplicas": total(machine_sets, "available_replicas"),
         # Machines learn a moment after their deployment that they are of an old revision: it does not call them up to date until then
         "upToDateReplicas": (new.status.up_to_date_replicas or 0) if new is not None else 0,
         "versions": versions or None,
         "phase": _phase(deployment.metadata.deleting, deployment.spec.replicas or 0, replicas or 0),
-        "deprecated": older,
+    }
+
+
+def _legacy_counters(observed: Observed, new: MachineSet | None) -> dict[str, int]:
+    machine_sets = observed.machine_sets
+    available = total(machine_sets, "available_replicas") or 0
+    return {
+        "updatedReplicas": (new.status.replicas or 0) if new is not None else 0,
+        "readyReplicas": total(machine_sets, "ready_replicas") or 0,
+        "availableReplicas": available,
+        "unavailableReplicas": max(sum(one.spec.replicas or 0 for one in machine_sets) - available, 0),
     }
 
 

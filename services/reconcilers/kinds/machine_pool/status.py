@@ -53,7 +53,7 @@ def status(observed: Observed, provisioned: Provisioned, nodes: Nodes, deletion:
     counters = _counters(observed, provisioned, nodes)
     wanted = _conditions(observed, provisioned, counters, deletion)
     conditions, held = members.settled(stored.status.conditions, wanted, observed.machines, observed.at)
-    counted = {**counters.pop("deprecated"), **failure(observed).wire()}
+    counted = {**_legacy_counters(provisioned, nodes), **failure(observed).wire()}
     fields = {
         "initialization": {
             "infrastructureProvisioned": provisioned.infrastructure or None,
@@ -103,11 +103,6 @@ def _counters(observed: Observed, provisioned: Provisioned, nodes: Nodes) -> dic
         ready, available, running = nodes.ready, nodes.available, nodes.versions
         current = sum(not wanted or version == wanted for version in running)
     versions = summed(MachineVersion(version=version, replicas=1) for version in running if version)
-    older = {
-        "readyReplicas": nodes.ready,
-        "availableReplicas": nodes.available,
-        "unavailableReplicas": max((provisioned.current or 0) - nodes.available, 0),
-    }
     told = provisioned.infrastructure
     return {
         "replicas": provisioned.current,
@@ -115,8 +110,13 @@ def _counters(observed: Observed, provisioned: Provisioned, nodes: Nodes) -> dic
         "availableReplicas": available if told or available else None,
         "upToDateReplicas": current if told or current else None,
         "versions": [wire(one) for one in versions] or None,
-        "deprecated": older if told else dict.fromkeys(older),
     }
+
+
+def _legacy_counters(provisioned: Provisioned, nodes: Nodes) -> dict[str, int | None]:
+    """What the older contract counts: Nodes, once there is infrastructure."""
+    found = {"readyReplicas": nodes.ready, "availableReplicas": nodes.available, "unavailableReplicas": max((provisioned.current or 0) - nodes.available, 0)}
+    return {name: number if provisioned.infrastructure else None for name, number in found.items()}
 
 
 def _conditions(observed: Observed, provisioned: Provisioned, counters: Mapping[str, Any], deletion: Deletion | None) -> tuple[ConditionValue, ...]:
