@@ -85,7 +85,7 @@ def sprintf(template: str, *values: Any) -> str:
             raise ValueError("too few values")
         text = _formatted(left.pop(0), letter, precision)
         if width:
-            fill = "0" if "0" in flags and letter in "df" else " "
+            fill = "0" if "0" in flags and letter in "dfxX" else " "
             text = text.ljust(int(width)) if "-" in flags else text.rjust(int(width), fill)
         return text
 
@@ -104,6 +104,9 @@ def _formatted(value: Any, letter: str, precision: str | None) -> str:
         return json.dumps(value, ensure_ascii=False)
     if letter == "d" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if letter in "xX" and isinstance(value, int | str) and not isinstance(value, bool):
+        digits = value.encode().hex() if isinstance(value, str) else f"{value:x}"
+        return digits.upper() if letter == "X" else digits
     if letter == "f" and isinstance(value, float):
         return f"{value:.{int(precision) if precision else 6}f}"
     if letter == "t" and isinstance(value, bool):

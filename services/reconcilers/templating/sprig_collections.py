@@ -42,7 +42,7 @@ def _unset(values: Any, key: Any) -> dict[str, Any]:
 
 
 def _merged(target: Any, *sources: Any, over: bool) -> dict[str, Any]:
-    """The first map with what the others have more: deep, and empty values count as absent; ``over`` lets later maps win."""
+    """The first map with what the others have more: deep, and its empty values count as absent; ``over`` lets later maps win."""
     for source in sources:
         _merge(_map(target), _map(source), over=over)
     return _map(target)
@@ -53,7 +53,7 @@ def _merge(target: dict[str, Any], source: Mapping[str, Any], *, over: bool) -> 
         have = target.get(key)
         if isinstance(have, dict) and isinstance(value, Mapping):
             _merge(have, value, over=over)
-        elif key not in target or (truth(value) if over else not truth(have) and truth(value)):
+        elif over or (not truth(have) and value is not None):
             target[key] = deepcopy(value)
 
 
@@ -80,7 +80,7 @@ def _dig(*arguments: Any) -> Any:
 def _unique(values: Any) -> list[Any]:
     found: list[Any] = []
     for value in _list(values):
-        if value not in found:
+        if not any(_same(value, one) for one in found):
             found.append(value)
     return found
 

@@ -189,8 +189,20 @@ def _base(path: Any) -> str:
     return posixpath.basename(bare) or ("/" if path else ".")
 
 
+def _matches(pattern: Any, value: Any) -> bool:
+    """Whether the pattern is found; one that cannot be read is found nowhere (only the form with must refuses it)."""
+    try:
+        return _find_in(pattern, value)
+    except TemplateError:
+        return False
+
+
+def _find_in(pattern: Any, value: Any) -> bool:
+    return _regex(pattern).search(_must(value)) is not None
+
+
 _REGEX: Mapping[str, Callable[..., Any]] = {
-    "regexMatch": lambda pattern, value: _regex(pattern).search(_must(value)) is not None,
+    "regexMatch": _find_in,
     "regexFind": _find,
     "regexFindAll": _find_all,
     "regexReplaceAll": lambda pattern, value, by: _regex(pattern).sub(_expanded(_must(by)), _must(value)),
@@ -245,4 +257,5 @@ TEXTS: Mapping[str, Callable[..., Any]] = {
     "wrapWith": lambda width, joint, value: _wrap(width, value, joint),
     **_REGEX,
     **{f"must{name[0].upper()}{name[1:]}": function for name, function in _REGEX.items()},
+    "regexMatch": _matches,
 }

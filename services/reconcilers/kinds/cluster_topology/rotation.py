@@ -62,7 +62,9 @@ def live(obj: External | KubeObject) -> Live:
 
 
 def marked(body: Json) -> Json:
-    """The body with the annotation that tells which fields it sets."""
+    """The body as it is written: with the annotation that tells which fields it sets, without an endpoint that says nothing."""
+    if "spec" in body:
+        body = {**body, "spec": _without_empty_endpoint(body["spec"])}
     metadata = {**body["metadata"]}
     kept = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != labels.TOPOLOGY_FIELDS}
     bare = {**body, "metadata": {**metadata, "annotations": kept}}
@@ -73,7 +75,7 @@ def marked(body: Json) -> Json:
 def difference(stored: Live, wanted: Json) -> Difference:
     """What of the wanted object is not stored, and what is stored of fields it no longer sets. ``wanted`` is marked."""
     set_before = frozenset(stored.metadata.annotations.get(labels.TOPOLOGY_FIELDS, "").split("."))
-    spec = _without_empty_endpoint(wanted.get("spec") or {})
+    spec = wanted.get("spec") or {}
     lacking = list(_lacking(stored.spec, spec, "spec"))
     have = set(leaves(stored.spec, "spec"))
     gone = sorted(path for path in have - set(leaves(spec, "spec")) if _digest(path) in set_before)
@@ -126,8 +128,8 @@ def _lacking(have: Any, want: Any, path: str) -> Iterator[str]:
         yield path
 
 
-def _without_empty_endpoint(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The spec without an endpoint that says nothing: the provider, or the Cluster, fills it."""
+def _without_empty_endpoint(spec: Json) -> Json:
+    """The spec without an endpoint that says nothing: to set it empty would take it from the provider that fills it."""
     endpoint = spec.get(_ENDPOINT[0])
     if not isinstance(endpoint, Mapping):
         return spec
