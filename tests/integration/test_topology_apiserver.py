@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from fleetwake.cli import schemas as commands
 from fleetwake.kube import config
@@ -23,6 +24,7 @@ from services.reconcilers.kinds.cluster_class.references import Templates
 from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from services.reconcilers.kinds.cluster_topology.decide import MANAGER, reconcile
 from services.reconcilers.kinds.cluster_topology.observe import observe
+from tests.decide.test_cluster_class import QUICK_START
 from tests.decide.topology_world import BOOTSTRAP, NEXT, VERSION, cluster, cluster_class, patch, templates, variable
 from tests.decide.world import FakeView, plan_writes
 
@@ -40,6 +42,7 @@ class Server:
 
     api: ApiClient
     namespace: str
+    class_name: str = "quick"
 
     async def send(self, method: str, path: str, body: Any = None, **more: Any) -> Response:
         answer = await self.api.request(method, path, body=None if body is None else orjson.dumps(body), **more)
@@ -92,7 +95,7 @@ class Server:
     async def run_class(self) -> list[str]:
         """One run of the class."""
         view = await self.view()
-        one = view.get(ClusterClass, self.namespace, "quick")
+        one = view.get(ClusterClass, self.namespace, self.class_name)
         assert one is not None
         known = {
             TemplateKey(ref.api_version, ref.kind, ref.name): found
@@ -173,3 +176,19 @@ async def test_a_topology_is_made_changed_and_upgraded(server: Server) -> None:
     told = (await server.one("Cluster"))["status"]
     assert [one["version"] for one in told["workers"]["upgradePlan"]] == [NEXT]
     assert next(one for one in told["conditions"] if one["type"] == "TopologyReconciled")["reason"] == "ClusterUpgrading"
+
+
+async def test_a_cluster_of_fifteen_lines_with_a_proxy(server: Server) -> None:
+    server.class_name = "quick-start"
+    proxy = {"httpsProxy": "http://proxy.example:3128", "credentialsSecret": {"name": "proxy"}}
+    for document in yaml.safe_load_all(QUICK_START.read_text()):
+        if document["kind"] == "Cluster":
+            document["spec"]["topology"]["variables"] = [{"name": "httpProxy", "value": proxy}]
+        await server.put(document)
+    await server.run_class()
+    await server.run()
+    await server.rest()
+    assert (await server.one("KubeadmConfigTemplate"))["spec"]["template"]["spec"]["fleetwake"] == {"httpProxy": proxy}
+    assert (await server.one("KubeadmControlPlane"))["spec"]["kubeadmConfigSpec"]["fleetwake"] == {"httpProxy": proxy}
+    stored = (await server.one("Cluster"))["spec"]["topology"]["variables"]
+    assert {one["name"]: one["value"] for one in stored} == {"httpProxy": proxy, "startupDuration": "0s"}
