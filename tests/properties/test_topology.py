@@ -83,7 +83,7 @@ def settle(found: TopologyWorld) -> None:
     raise AssertionError("it does not come to rest")
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(deeds=DEEDS)
 def test_a_topology_comes_to_rest_as_it_asks(deeds: list[tuple[str, int]]) -> None:
     found = created(cluster_class(variables=VARIABLES, patches=[IMAGE]), cluster())
