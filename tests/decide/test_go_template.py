@@ -58,6 +58,8 @@ REFUSED = [
     ("{{ if true }}a{{ else }}b{{ else }}c{{ end }}", "two else"),
     ("{{ range .controlPlane.version }}{{ end }}", "a range over"),
     ('{{ template "x" }}', "not defined"),
+    ("{{ nil }}", "nil is no command"),
+    ("{{ with nil }}{{ end }}", "nil is no command"),
     ("{{ break }}", "outside a range"),
     ("{{ if true }}{{ continue }}{{ end }}", "outside a range"),
     ('{{ if true }}{{ define "x" }}{{ end }}{{ end }}', "inside a block"),

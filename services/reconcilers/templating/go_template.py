@@ -135,6 +135,8 @@ class _Run:
             return self._called(first.value, (*(self._operand(one, dot, scopes) for one in rest), *piped))
         if rest or piped:
             raise TemplateError("a value that is no function has arguments")
+        if (first.kind, first.value) == ("word", "nil"):
+            raise TemplateError("nil is no command")
         return self._operand(first, dot, scopes)
 
     def _called(self, name: str, arguments: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from services.reconcilers.templating.go_format import spelled
 from services.reconcilers.templating.go_reading import TemplateError
 
 NUMBERS_MAX = 10_000
@@ -109,9 +110,17 @@ def _decimal(operation: Callable[[Decimal, Decimal], Decimal]) -> Callable[..., 
         total = Decimal(repr(fraction(first)))
         for other in others:
             total = operation(total, Decimal(repr(fraction(other))))
-        return float(total)
+        # there is no negative zero among decimals of Go's library
+        return float(total) + 0.0
 
     return over
+
+
+def _octal(value: Any) -> int:
+    try:
+        return int(spelled(value), 8)
+    except ValueError:
+        return 0
 
 
 NUMBERS: Mapping[str, Callable[..., Any]] = {
@@ -139,7 +148,7 @@ NUMBERS: Mapping[str, Callable[..., Any]] = {
     "seq": _sequence,
     "sub": lambda one, other: _wrapped(whole(one) - whole(other)),
     "subf": _decimal(lambda one, other: one - other),
-    "toDecimal": lambda value: int(str(value), 8) if str(value).isdigit() else 0,
+    "toDecimal": _octal,
     "until": _until,
     "untilStep": _until_step,
 }
