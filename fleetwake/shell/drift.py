@@ -35,11 +35,11 @@ class Newest:
             return
         self.records[record.key] = (partition, record)
 
-    def against(self, cache: Cache, partitions: Iterable[int]) -> Drift:
-        """Compare with a cache that holds ``partitions``."""
+    def against(self, cache: Cache, held: Iterable[ObjectKey]) -> Drift:
+        """Compare with a cache that held ``held`` before it was known how far the records are read: what came later need have none among them."""
         missed = tuple((partition, record) for partition, record in self.records.values() if _missed(cache, partition, record))
-        held = (cache.get(key) for number in sorted(partitions) for key in cache.keys_of_partition(number) if not key.cluster)
-        return Drift(missed, tuple(entry for entry in held if entry is not None and entry.key not in self.records))
+        unknown = (cache.get(key) for key in held if not key.cluster and key not in self.records)
+        return Drift(missed, tuple(entry for entry in unknown if entry is not None))
 
 
 def _missed(cache: Cache, partition: int, record: ObjectRecord) -> bool:

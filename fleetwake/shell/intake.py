@@ -47,6 +47,8 @@ LAG_WAIT_SECONDS = 0.25
 """How long a scrape waits for the broker's word on where the partitions end; when it comes later, the next scrape has it."""
 BROKER_WAIT_SECONDS = 3.0
 """How long a broker may take to say that it is there."""
+DRIFT_LIVE_SECONDS = 2.0
+"""How long a drift check waits for the live stream to come as far as it has read itself; what has not come by then counts as missed."""
 DRIFT_CHECK_SECONDS = 600.0
 """Pause between two drift checks of a worker."""
 
@@ -387,6 +389,7 @@ class Intake:
         assignment = self._assignments
         if not numbers:
             return 0
+        held = [key for number in sorted(numbers) for key in self._worker.cache.keys_of_partition(number)]
         ends = await end_offsets(self._kafka, self._topics.objects, numbers)
         newest = Newest()
 
@@ -396,9 +399,10 @@ class Intake:
                 newest.take(message.partition, record)
 
         await read_ranges(self._kafka, self._topics.objects, dict.fromkeys(numbers, 0), ends, take, lambda: self._assignments == assignment)
+        await self._come_as_far_as(ends)
         if self._assignments != assignment:
             return 0
-        drift = newest.against(self._worker.cache, numbers)
+        drift = newest.against(self._worker.cache, held)
         for partition, record in drift.missed:
             self._worker.take(partition, record)
         differences = len(drift.missed) + sum([await self._drop_if_gone(entry) for entry in drift.unknown])
@@ -406,6 +410,13 @@ class Intake:
             self._worker.metrics.drift.labels("worker").inc(differences)
             log.warning("drift: %d objects differed from the topic and were repaired", differences)
         return differences
+
+    async def _come_as_far_as(self, ends: Mapping[int, int]) -> None:
+        """Wait until the live stream has brought what lies before ``ends``, for ``DRIFT_LIVE_SECONDS`` at most: compaction may have left nothing to bring."""
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + DRIFT_LIVE_SECONDS
+        while any(self._expected.get(number, end) < end for number, end in ends.items()) and clock.time() < deadline:
+            await asyncio.sleep(0.01)
 
     async def _drop_if_gone(self, entry: Entry) -> bool:
         """Drop an object that no record tells of if the API server does not know it either: compaction took its end before it was seen."""

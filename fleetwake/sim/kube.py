@@ -129,11 +129,12 @@ class Sent:
 
 
 class SimNetwork:
-    """Between processes and API servers. ``watching`` are called with every write after it had its effect."""
+    """Between processes and API servers. ``watching`` are called with every write after it had its effect, ``sending`` and ``reading`` as a request arrives."""
 
     def __init__(self, loop: SimLoop, faults: Faults) -> None:
         self.loop, self.faults = loop, faults
         self.sending: list[Callable[[Process, Request], None]] = []
+        self.reading: list[Callable[[Process, Request], None]] = []
         self.watching: list[Callable[[Process, Sent], None]] = []
         self._number = self._cuts = 0
 
@@ -191,6 +192,8 @@ class SimNetwork:
         if server is None:
             return None
         if request.method == "GET":
+            for callback in self.reading:
+                callback(process, request)
             return respond(server, request)
         for callback in self.sending:
             callback(process, request)

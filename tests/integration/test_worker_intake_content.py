@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from fleetwake.errors import UnavailableError
@@ -141,6 +143,17 @@ class TestDrift:
             life.assign(0)
             await life.swept()
             assert await life.intake.drift_check() == 0
+
+    async def test_what_the_live_stream_is_about_to_bring_is_not_missed(self, bus: Bus) -> None:
+        await bus.put_config_map("m", n=1)
+        async with living(bus) as life:
+            life.assign(0)
+            await life.swept()
+            await bus.put_config_map("m", n=2)
+            check = asyncio.create_task(life.intake.drift_check())
+            await asyncio.wait([check], timeout=0.5)
+            await life.deliver_all([1])
+            assert await check == 0 and life.held() == {"m": "2"}
 
     async def test_missed_changes_and_deletes_are_found_and_repaired(self, bus: Bus) -> None:
         await bus.put_config_map("changed", n=1)

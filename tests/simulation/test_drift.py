@@ -62,3 +62,21 @@ def test_an_object_whose_record_is_late_is_kept() -> None:
         assert node.worker.cache.get(real.key) is real
 
     assert not run(Setup(1, Rates()), scenario).violations
+
+
+def test_what_comes_while_the_check_reads_is_asked_of_nobody() -> None:
+    """A service that makes nothing knows objects from records alone; it may not even have the right to read them."""
+
+    async def scenario(fleet: Fleet) -> None:
+        node = next(node for node in fleet.nodes.values() if node.service == "remediation")
+        asked: list[str] = []
+        fleet.network.reading.append(lambda process, request: asked.append(request.path) if process is node.process else None)
+        await fleet.until("its partitions", lambda: node.intake.ready, 60)
+        fleet.apply(cluster(workers=3))
+        while unfinished(fleet, workers=3):
+            assert await checked(node) == 0
+            await asyncio.sleep(0.001)
+        assert len(node.worker.cache.of_namespace(MACHINE.group_kind, "")) == 4
+        assert not asked
+
+    assert not run(Setup(1, Rates()), scenario).violations

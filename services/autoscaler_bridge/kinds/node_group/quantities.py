@@ -1,5 +1,6 @@
 """Quantities as Kubernetes writes them (``4``, ``500m``, ``16Gi``, ``1e3``): whether a text is one, and which whole number it is.
 
+The ``kubernetes`` package's own ``parse_quantity`` cannot say that: it takes ``1K``, ``1_000``, ``1 Gi`` and ``NaN``, which Kubernetes refuses.
 cluster-autoscaler decodes a template of which one quantity is none to nothing at all; up to 1.33 that ended its loop for all groups.
 
 Source: apimachinery 1.36, ``resource.ParseQuantity`` (the form) and ``Quantity.Value`` (rounded up); kubernetes/autoscaler 1.31 to 1.36 (what becomes of a

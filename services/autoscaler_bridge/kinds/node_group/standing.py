@@ -52,8 +52,7 @@ def standing(observed: Observed) -> ConditionValue | None:
         return _refused(REPLICAS_UNSET, "spec.replicas is not set: admission or the object's controller sets it")
     if bounds.most == 0:
         return _refused(INVALID_SIZE, f"annotation {labels.AUTOSCALER_MAX_SIZE} is 0: the group can never have a Machine")
-    host = host_template(observed)
-    if obj.spec.replicas == 0 and not host.known:
+    if obj.spec.replicas == 0 and not (host := host_template(observed)).known:
         if host.unreadable:
             return _refused(CAPACITY_UNKNOWN, f"there is no Machine and what one would be cannot be read: {'; '.join(host.unreadable)}")
         ref = obj.spec.template.spec.infrastructure_ref
