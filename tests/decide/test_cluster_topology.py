@@ -76,7 +76,9 @@ def test_names_labels_and_owners() -> None:
     assert machines["ownerReferences"] == workers["ownerReferences"] == [OWNER]
     assert workers["labels"] == {"of": "class", labels.CLUSTER_NAME: "my", labels.TOPOLOGY_OWNED: "", labels.TOPOLOGY_DEPLOYMENT_NAME: "md-0"}
     assert workers["annotations"][labels.CLONED_FROM_NAME] == "worker-machine"
-    assert "ownerReferences" not in found.one("DevCluster")["metadata"], "its provider begins when it has an owner: that is when the Cluster refers to it"
+    for kind in ("DevCluster", "KubeadmControlPlane"):
+        # from its birth: a Cluster that is deleted before it refers to them takes them along
+        assert found.one(kind)["metadata"]["ownerReferences"] == [{**OWNER, "controller": True, "blockOwnerDeletion": True}]
     deployment = found.one("MachineDeployment")
     own = {labels.CLUSTER_NAME: "my", labels.TOPOLOGY_OWNED: "", labels.TOPOLOGY_DEPLOYMENT_NAME: "md-0"}
     assert deployment["metadata"]["labels"] == own == deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetwake.conditions import FALSE, TRUE, ConditionValue, merge
+from fleetwake.kind import View
 from fleetwake.patches import following, status_apply, wire
 from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Plan, Step
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
+from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class.references import (
     REF_VERSIONS_UP_TO_DATE,
     Templates,
@@ -23,7 +25,7 @@ from services.reconcilers.kinds.cluster_class.references import (
     versions_condition,
 )
 from services.reconcilers.kinds.cluster_class.variables import Discovered, conflicting, status_variables, variable_problems
-from services.reconcilers.kinds.cluster_topology.blueprint import Json
+from services.reconcilers.kinds.cluster_topology.blueprint import Json, TemplateKey, references
 
 MANAGER = "capi-clusterclass"
 VARIABLES_READY = "VariablesReady"
@@ -41,6 +43,17 @@ class Observed:
     templates: Templates
     discovered: Discovered = field(default_factory=dict)
     undiscovered: Mapping[str, str] = field(default_factory=dict)
+
+
+def observe(view: View, key: ObjectKey) -> Observed | None:
+    """Read a class, its templates, and which version of their kinds is the newest; None when it is gone."""
+    one = view.get(ClusterClass, key.namespace, key.name)
+    if one is None:
+        return None
+    named = {TemplateKey(ref.api_version, ref.kind, ref.name): GroupKind(ref.group, ref.kind) for ref in references(one)}
+    found = {key: template for key, kind in named.items() if (template := view.external(kind, one.namespace, key.name)) is not None}
+    newest = {kind: view.api_version(kind).rpartition("/")[2] for kind in named.values()}
+    return Observed(view.at, one, Templates(found, newest))
 
 
 def reconcile(observed: Observed) -> Plan:

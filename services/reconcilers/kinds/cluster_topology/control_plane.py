@@ -10,7 +10,7 @@ from typing import Any
 
 from fleetwake import contracts, labels
 from fleetwake.kind import External
-from fleetwake.patches import wire
+from fleetwake.patches import owner_reference, wire
 from schemas.api.core.v1beta2.cluster_class import ControlPlaneClass
 from schemas.api.core.v1beta2.topology import ControlPlaneTopology, Topology
 from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
@@ -21,11 +21,11 @@ _TIMEOUTS = ("nodeDrainTimeoutSeconds", "nodeVolumeDetachTimeoutSeconds", "nodeD
 
 
 def infrastructure_cluster(blueprint: Blueprint, current: Current) -> Json:
-    """The infrastructure cluster; its owner is only set once the Cluster refers to it."""
+    """The infrastructure cluster."""
     infrastructure, cluster = blueprint.cluster_class.spec.infrastructure, current.cluster
     existing = cluster.spec.infrastructure_ref
     name = existing.name if existing else named(infrastructure.naming.template or OBJECT_NAME, cluster, suffix(cluster, "infrastructure"))
-    return object_from(blueprint.template(infrastructure.template_ref), cluster, Made(name))
+    return object_from(blueprint.template(infrastructure.template_ref), cluster, Made(name, owner=owner_reference(cluster, controller=True)))
 
 
 def machine_template(blueprint: Blueprint, current: Current) -> Json | None:
@@ -58,7 +58,7 @@ def control_plane(blueprint: Blueprint, current: Current, topology: Topology, ma
     annotations = merged_annotations(asked.metadata, of_class.metadata)
     existing = cluster.spec.control_plane_ref
     name = existing.name if existing else named(of_class.naming.template or OBJECT_NAME, cluster, suffix(cluster, "control plane"))
-    body = object_from(template, cluster, Made(name, own, annotations))
+    body = object_from(template, cluster, Made(name, own, annotations, owner_reference(cluster, controller=True)))
     body.setdefault("spec", {})
     where = paths(template.contract)
     if machines is not None:

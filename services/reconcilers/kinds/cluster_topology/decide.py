@@ -8,17 +8,20 @@ Source: kinds.md §10.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fleetwake import defaults
 from fleetwake.conditions import TRUE, ConditionValue, get, merge
+from fleetwake.failing import LOOK_AGAIN, explained
+from fleetwake.kind import Unread
 from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
-from fleetwake.plan import Plan, Step
+from fleetwake.plan import Apply, Plan, Step
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.topology import Topology
+from schemas.api.meta import Condition
 from services.reconcilers.kinds.cluster_topology import condition
 from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, TopologyError
 from services.reconcilers.kinds.cluster_topology.current import Current, asked_versions
@@ -111,7 +114,38 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 def reconcile(observed: Observed) -> Plan:
     """Decide what one Cluster with a topology needs now."""
-    return plan(decide(observed.blueprint, observed.current), observed.current.cluster, observed.at)
+    found = decide(observed.blueprint, observed.current)
+    if observed.failure is not None:
+        # refused for good: nothing else would tell the Cluster's owner which object the API server, or a webhook, does not want
+        found = replace(found, condition=condition.failed(explained(observed.failure)))
+    return plan(found, observed.current.cluster, observed.at)
+
+
+def unreadable(unread: Unread) -> Plan:
+    """The plan of a Cluster of whose topology something cannot be read: it tells so, and repeats what was told of upgrades."""
+    state, stored = unread.state, unread.state.get("status") or {}
+    if (state.get("spec") or {}).get("topology") is None:
+        return Plan()
+    conditions = stored.get("conditions") or ()
+    had = [Condition.model_validate(one) for one in conditions if one.get("type") == condition.TOPOLOGY_RECONCILED]
+    failed = condition.failed(f"{unread.failure.operation}: {unread.failure.message}")
+    (told,) = merge(had, (failed,), state["metadata"].get("generation", 0), unread.at)
+    if told in conditions:
+        return Plan(requeue_after=LOOK_AGAIN)
+    status: Json = {"conditions": [told]}
+    for name in ("controlPlane", "workers"):
+        if (stored.get(name) or {}).get("upgradePlan"):
+            status[name] = {"upgradePlan": stored[name]["upgradePlan"]}
+    step = Apply(
+        key=unread.key,
+        api_version=f"{Cluster.GROUP}/{Cluster.VERSION}",
+        uid=str(state["metadata"]["uid"]),
+        body={"status": status},
+        reason=f"cannot be read: {unread.failure.operation}",
+        manager=MANAGER,
+        subresource="status",
+    )
+    return Plan((step,), LOOK_AGAIN)
 
 
 def plan(decision: Decision, cluster: Cluster, at: datetime) -> Plan:

@@ -15,6 +15,7 @@ from fleetwake.cloning import Clone, clone, cloned_from
 from fleetwake.kind import External
 from fleetwake.patches import owner_reference, owner_wire
 from schemas.api.core.v1beta2.cluster import Cluster
+from schemas.api.meta import OwnerReference
 from services.reconcilers.kinds.cluster_topology.blueprint import Json, TopologyError
 from services.reconcilers.templating.go_template import TemplateError, render
 
@@ -30,8 +31,8 @@ class Made:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    owned: bool = False
-    """Whether it refers to the Cluster as its owner from the beginning."""
+    owner: OwnerReference | None = None
+    """Its owner from the beginning, so that it goes with that owner whatever becomes of the rest."""
 
 
 def suffix(cluster: Cluster, *basis: str) -> str:
@@ -62,7 +63,7 @@ def _known(data: Mapping[str, Any]) -> list[str]:
 
 def object_from(template: External, cluster: Cluster, made: Made) -> Json:
     """An object made from a template, in the Cluster's namespace."""
-    owners = [owner_wire(owner_reference(cluster))] if made.owned else []
+    owners = [owner_wire(made.owner)] if made.owner is not None else []
     body = clone(template, Clone(made.name, cluster.name, {**made.labels, labels.TOPOLOGY_OWNED: ""}, made.annotations, owners))
     body["metadata"]["namespace"] = cluster.namespace
     return deepcopy(body)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetwake import labels
-from fleetwake.patches import pruned, wire
+from fleetwake.patches import owner_reference, pruned, wire
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import MachineDeploymentClass, MachinePoolClass
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
@@ -84,7 +84,11 @@ def pool(blueprint: Blueprint, current: Current, asked: MachinePoolTopology, ver
         object_from(
             blueprint.template(getattr(of_class, part).template_ref),
             cluster,
-            Made(name or prefixed(cluster, asked.name, suffix(cluster, "pool", part, asked.name)), {labels.TOPOLOGY_POOL_NAME: asked.name}, owned=True),
+            Made(
+                name or prefixed(cluster, asked.name, suffix(cluster, "pool", part, asked.name)),
+                {labels.TOPOLOGY_POOL_NAME: asked.name},
+                owner=owner_reference(cluster),
+            ),
         )
         for part, name in made.items()
     )
