@@ -12,7 +12,7 @@ from fleetwake.rig.errors import RigError
 from fleetwake.rig.records import Endpoints
 
 MANIFESTS = CHECKOUT / "deploy" / "k8s"
-APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac")
+APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac", "components/topology/rbac")
 # Filled in by the aggregation controller from what providers grant, the development provider here.
 AGGREGATED = tuple(f"clusterrole/fleetwake-{service}-providers" for service in ("reconcilers", "watcher", "remediation"))
 LIMIT_S = 30

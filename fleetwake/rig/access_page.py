@@ -13,14 +13,15 @@ from fleetwake.rig.cache import CHECKOUT
 from fleetwake.rig.rendering import CHART, RELEASE
 
 PAGE = CHECKOUT / "docs" / "security" / "rbac.md"
-ROLES = ("base/rbac", "components/dev-infrastructure/rbac", "components/redis/rbac")
+ROLES = ("base/rbac", "components/dev-infrastructure/rbac", "components/topology/rbac", "components/redis/rbac")
 SCOPES: Mapping[str, str] = {
     "namespaced": "in every namespace, or with `settings.common.namespace` in that one alone",
     "cluster": "kinds without namespaces",
+    "topology": "likewise, with `settings.common.cluster_topology` alone",
     "own": "in its own namespace",
 }
 _COMPUTED = re.compile(r"'\{\{.*?\}\}'")
-SUFFIXES: Mapping[str, str] = {"namespaced": "", "cluster": "-cluster", "own": "-own"}
+SUFFIXES: Mapping[str, str] = {"namespaced": "", "cluster": "-cluster", "topology": "-topology", "own": "-own"}
 HEAD = CHART / "access" / "rbac.head.md"
 
 
