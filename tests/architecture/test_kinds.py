@@ -27,7 +27,8 @@ PURE = (
 )  # fmt: skip
 
 REGISTRIES = sorted(path.parent.name for path in ROOT.glob("services/*/registry.py"))
-PURE_FILES = [path for path in sources() if is_kind(path) or path.parts[0] == "schemas" or str(path) in PURE]
+PURE_FOLDERS = ("schemas", "fleetwake/topology")
+PURE_FILES = [path for path in sources() if is_kind(path) or str(path).startswith(PURE_FOLDERS) or str(path) in PURE]
 
 
 def registered() -> list[tuple[str, Kind[object]]]:

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from fleetwake.plan import Patch
+from fleetwake.topology.blueprint import TemplateKey, references
+from fleetwake.topology.class_patches import patch_problems
+from fleetwake.topology.class_variables import status_variables, variable_problems
 from schemas.api.core.v1beta2.class_variables import ClusterClassVariable
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind
 from services.reconcilers.kinds.cluster_class.decide import Observed, reconcile
-from services.reconcilers.kinds.cluster_class.patches import patch_problems
 from services.reconcilers.kinds.cluster_class.references import Templates
-from services.reconcilers.kinds.cluster_class.variables import status_variables, variable_problems
-from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from tests.decide.topology_world import TopologyWorld, cluster_class, templates, variable
 from tests.decide.topology_world import patch as a_patch
 from tests.decide.world import NOW, plan_writes

@@ -9,6 +9,7 @@ import pytest
 
 from fleetwake import labels
 from fleetwake.kind import Workload
+from fleetwake.topology.rules import rule_violations
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class.decide import Observed as ClassObserved
@@ -18,7 +19,6 @@ from services.reconcilers.kinds.cluster_topology import condition
 from services.reconcilers.kinds.cluster_topology.decide import decide
 from services.reconcilers.kinds.cluster_topology.observe import observe
 from services.reconcilers.kinds.cluster_topology.rotation import difference, live, marked
-from services.reconcilers.kinds.cluster_topology.rules import rule_violations
 from services.reconcilers.kinds.cluster_topology.versions import AFTER_CONTROL_PLANE_UPGRADE, BEFORE_CLUSTER_CREATE
 from tests.decide.test_cluster_topology import written
 from tests.decide.topology_world import NEXT, VERSION, TopologyWorld, cluster, cluster_class, created, templates, world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.reconcilers.templating.go_template import TemplateError, render
+from fleetwake.templating.go_template import TemplateError, render
 
 DATA = {"controlPlane": {"version": "v1.34.2"}}
 

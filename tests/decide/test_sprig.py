@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.reconcilers.templating.go_template import TemplateError, render
-from services.reconcilers.templating.sprig import FUNCTIONS
+from fleetwake.templating.go_template import TemplateError, render
+from fleetwake.templating.sprig import FUNCTIONS
 
 CORPUS = Path(__file__).parents[1] / "golden" / "templates" / "values.json"
 FOUND = json.loads(CORPUS.read_text())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from fleetwake.topology.json_patch import Operation, PatchError, applied, problem
+from fleetwake.topology.selectors import Part, Place, fits, selects
 from schemas.api.core.v1beta2.class_variables import PatchSelector
-from services.reconcilers.kinds.cluster_topology.json_patch import Operation, PatchError, applied, problem
-from services.reconcilers.kinds.cluster_topology.selectors import Part, Place, fits, selects
 from services.reconcilers.kinds.cluster_topology.values import NoValueError, read_yaml, rendered, variable
 from tests.decide.topology_world import BOOTSTRAP, CONTROL_PLANE, INFRASTRUCTURE, cluster, cluster_class, created, world
 from tests.decide.topology_world import patch as a_patch

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from fleetwake.topology.rules import rule_violations, unreadable_rules
+from fleetwake.topology.schema import defaulted, unknown_fields, violations
+from fleetwake.topology.variables import Definitions, defaulted_topology, definitions_of, topology_problems
 from schemas.api.core.v1beta2.cluster_class import ClusterClassStatusVariable
 from schemas.api.core.v1beta2.topology import Topology
-from services.reconcilers.kinds.cluster_topology.rules import rule_violations, unreadable_rules
-from services.reconcilers.kinds.cluster_topology.schema import defaulted, unknown_fields, violations
-from services.reconcilers.kinds.cluster_topology.variables import Definitions, defaulted_topology, definitions_of, topology_problems
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetwake import labels
-from services.reconcilers.kinds.cluster_topology.upgrade_plan import UpgradePlanError, order, upgrade_plans
+from fleetwake.topology.upgrade_plan import UpgradePlanError, order, upgrade_plans
 from services.reconcilers.kinds.cluster_topology.versions import (
     AFTER_CLUSTER_UPGRADE,
     AFTER_CONTROL_PLANE_UPGRADE,

@@ -8,12 +8,12 @@ from typing import Any
 
 from fleetwake.kind import External
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan, SyncMetadata
+from fleetwake.topology.blueprint import TemplateKey, references
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class import decide as class_decide
 from services.reconcilers.kinds.cluster_class.references import Templates
-from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from services.reconcilers.kinds.cluster_topology.decide import Decision, decide, reconcile
 from services.reconcilers.kinds.cluster_topology.observe import observe
 from tests.decide.world import NOW, FakeView, json_key, plan_writes

@@ -22,9 +22,9 @@ from fleetwake.rig.binaries import kubernetes_version
 from fleetwake.rig.progress import Progress
 from fleetwake.rig.toolchain import debian
 from fleetwake.rig.tools import tool
+from fleetwake.templating.go_template import render
 from services.reconcilers.bootstrap.host import Role
 from services.reconcilers.kubeadm.versions import kubeadm_api
-from services.reconcilers.templating.go_template import render
 from tests.decide.bootstrap_world import EXTRA, PROXY, SPEC, data, inputs, stored, worker_spec
 from tests.decide.test_go_template import DATA, REFUSED, RENDERED
 from tests.decide.test_ignition import BUTANE, WHOLE_CONFIG

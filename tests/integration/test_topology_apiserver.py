@@ -16,12 +16,12 @@ from fleetwake.kube.client import APPLY_PATCH, JSON, MERGE_PATCH, ApiClient, Res
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan
 from fleetwake.rig.records import Endpoints
 from fleetwake.shell.bodies import apply_body, patch_body
+from fleetwake.topology.blueprint import TemplateKey, references
 from schemas.api import registry
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class import decide as class_decide
 from services.reconcilers.kinds.cluster_class.references import Templates
-from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 from services.reconcilers.kinds.cluster_topology.decide import MANAGER, reconcile
 from services.reconcilers.kinds.cluster_topology.observe import observe
 from tests.decide.test_cluster_class import QUICK_START

@@ -11,8 +11,8 @@ import pytest
 from fleetwake.kube import config
 from fleetwake.kube.client import JSON, ApiClient
 from fleetwake.rig.records import Endpoints
-from services.reconcilers.kinds.cluster_topology.rules import rule_violations
-from services.reconcilers.kinds.cluster_topology.schema import defaulted, unknown_fields, violations
+from fleetwake.topology.rules import rule_violations
+from fleetwake.topology.schema import defaulted, unknown_fields, violations
 from tests.decide.test_topology_variables import PROXY, ruled
 
 pytestmark = pytest.mark.apiserver

@@ -14,8 +14,8 @@ import jsonschema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetwake.topology.schema import defaulted, violations
 from services.reconcilers.kinds.cluster_topology.rotation import difference, live, marked
-from services.reconcilers.kinds.cluster_topology.schema import defaulted, violations
 from tests.decide.topology_world import NEXT, TopologyWorld, cluster, cluster_class, created, patch, variable, world
 from tests.decide.world import plan_writes
 

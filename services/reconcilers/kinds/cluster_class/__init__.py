@@ -1,6 +1,7 @@
 """ClusterClass: the variables Clusters may set, and the templates that belong to the class.
 
-``references`` decides about the templates (owner, version), ``variables`` about definitions, ``decide`` puts both into a plan. ``watches`` says what wakes it.
+``references`` decides about the templates (owner, version), ``fleetwake.topology.class_variables`` about definitions, ``decide`` puts both into a plan;
+``watches`` says what wakes it.
 
 Source: kinds.md §10.5.
 """

@@ -14,6 +14,8 @@ from fleetwake.kind import View
 from fleetwake.patches import following, status_apply, wire
 from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Plan, Step
+from fleetwake.topology.blueprint import Json, TemplateKey, references
+from fleetwake.topology.class_variables import Discovered, conflicting, status_variables, variable_problems
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class.references import (
@@ -24,8 +26,6 @@ from services.reconcilers.kinds.cluster_class.references import (
     outdated,
     versions_condition,
 )
-from services.reconcilers.kinds.cluster_class.variables import Discovered, conflicting, status_variables, variable_problems
-from services.reconcilers.kinds.cluster_topology.blueprint import Json, TemplateKey, references
 
 MANAGER = "capi-clusterclass"
 VARIABLES_READY = "VariablesReady"

@@ -12,10 +12,10 @@ from fleetwake.conditions import FALSE, TRUE, UNKNOWN, ConditionValue
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, Target, metadata_patch, owner_reference, owners_with
 from fleetwake.plan import Patch
+from fleetwake.topology.blueprint import TemplateKey, references
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.shared import TemplateReference
 from schemas.keys import GroupKind
-from services.reconcilers.kinds.cluster_topology.blueprint import TemplateKey, references
 
 REF_VERSIONS_UP_TO_DATE = "RefVersionsUpToDate"
 UP_TO_DATE = "RefVersionsUpToDate"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fleetwake.kind import ANY_KIND, Change, Lookup, Watch
+from fleetwake.topology.blueprint import references
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
-from services.reconcilers.kinds.cluster_topology.blueprint import references
 from services.reconcilers.kinds.cluster_topology.watches import TEMPLATE, existence
 
 CLASS = GroupKind(ClusterClass.GROUP, ClusterClass.KIND)

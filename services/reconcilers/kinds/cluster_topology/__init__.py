@@ -1,8 +1,8 @@
 """Cluster topology: what a Cluster's topology and its ClusterClass ask for, as objects.
 
-``variables`` (by ``schema``, ``formats``, ``rules``) completes and judges the values; ``blueprint`` holds the class with its templates, ``current`` what
-exists; ``upgrade_plan`` and ``versions`` decide which version each part has now; ``control_plane`` and ``workers`` make the objects (by ``objects``
-and ``health_checks``), ``patches`` (by ``builtins``, ``selectors``, ``values``, ``json_patch``) changes them; ``desired`` puts these together;
+What class, variables and upgrade plans mean is in ``fleetwake.topology``. ``current`` holds what exists; ``versions`` decides which version each part has
+now; ``control_plane`` and ``workers`` make the objects (by ``objects`` and ``health_checks``), ``patches`` (by ``builtins``, ``values``) changes them;
+``desired`` puts these together;
 ``rotation`` tells what of it must be written; ``condition`` tells people; ``decide`` orders all of it.
 
 ``observe`` says what is read, ``watches`` what wakes it.

@@ -10,12 +10,11 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.patches import pruned
+from fleetwake.topology.blueprint import Json
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.topology import Topology
-from services.reconcilers.kinds.cluster_topology.blueprint import Json
 from services.reconcilers.kinds.cluster_topology.workers import Workers
 
-BUILTIN = "builtin"
 _LEFT_OUT = (labels.LAST_APPLIED, labels.CONVERSION_DATA, labels.TOPOLOGY_FIELDS)
 
 

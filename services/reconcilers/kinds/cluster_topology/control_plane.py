@@ -11,9 +11,9 @@ from typing import Any
 from fleetwake import contracts, labels
 from fleetwake.kind import External
 from fleetwake.patches import owner_reference, wire
+from fleetwake.topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
 from schemas.api.core.v1beta2.cluster_class import ControlPlaneClass
 from schemas.api.core.v1beta2.topology import ControlPlaneTopology, Topology
-from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
 from services.reconcilers.kinds.cluster_topology.current import Current
 from services.reconcilers.kinds.cluster_topology.objects import OBJECT_NAME, Made, named, object_from, prefixed, reference, suffix, template_from
 

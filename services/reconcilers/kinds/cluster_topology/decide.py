@@ -18,17 +18,17 @@ from fleetwake.kind import Unread
 from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
 from fleetwake.plan import Apply, Plan, Step
+from fleetwake.topology.blueprint import Blueprint, Json, TopologyError
+from fleetwake.topology.upgrade_plan import UpgradePlanError
+from fleetwake.topology.variables import Problem, defaulted_topology, definitions_of, topology_problems
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import Condition
 from services.reconcilers.kinds.cluster_topology import condition
-from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, TopologyError
 from services.reconcilers.kinds.cluster_topology.current import Current, asked_versions
 from services.reconcilers.kinds.cluster_topology.desired import Desired, desired_state
 from services.reconcilers.kinds.cluster_topology.observe import Observed
-from services.reconcilers.kinds.cluster_topology.upgrade_plan import UpgradePlanError
-from services.reconcilers.kinds.cluster_topology.variables import Problem, defaulted_topology, definitions_of, topology_problems
 from services.reconcilers.kinds.cluster_topology.versions import BEFORE_CLUSTER_CREATE, Versions, decide_versions
 from services.reconcilers.kinds.cluster_topology.writes import MANAGER, steps
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fleetwake.topology.blueprint import Blueprint, Json
+from fleetwake.topology.selectors import Part, Place
 from schemas.api.core.v1beta2.topology import Topology
 from services.reconcilers.kinds.cluster_topology import control_plane, health_checks, workers
-from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json
 from services.reconcilers.kinds.cluster_topology.builtins import cluster_builtin, control_plane_builtin, worker_builtin
 from services.reconcilers.kinds.cluster_topology.current import Current
 from services.reconcilers.kinds.cluster_topology.patches import Patched, patch
-from services.reconcilers.kinds.cluster_topology.selectors import Part, Place
 from services.reconcilers.kinds.cluster_topology.versions import Versions
 from services.reconcilers.kinds.cluster_topology.workers import Workers
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from fleetwake import defaults, labels
 from fleetwake.patches import owner_reference, owner_wire, pruned, wire
+from fleetwake.topology.blueprint import Json
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.machine_health_check import MachineHealthCheck
 from schemas.api.core.v1beta2.shared import HealthCheckRemediation, MachineHealthChecks
-from services.reconcilers.kinds.cluster_topology.blueprint import Json
 
 
 class Checks(Protocol):

@@ -14,10 +14,10 @@ from fleetwake import labels, names
 from fleetwake.cloning import Clone, clone, cloned_from
 from fleetwake.kind import External
 from fleetwake.patches import owner_reference, owner_wire
+from fleetwake.templating.go_template import TemplateError, render
+from fleetwake.topology.blueprint import Json, TopologyError
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.meta import OwnerReference
-from services.reconcilers.kinds.cluster_topology.blueprint import Json, TopologyError
-from services.reconcilers.templating.go_template import TemplateError, render
 
 OBJECT_NAME = "{{ .cluster.name }}-{{ .random }}"
 DEPLOYMENT_NAME = "{{ .cluster.name }}-{{ .machineDeployment.topologyName }}-{{ .random }}"

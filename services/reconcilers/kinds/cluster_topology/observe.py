@@ -12,6 +12,7 @@ from datetime import datetime
 
 from fleetwake import labels
 from fleetwake.kind import External, Failure, View
+from fleetwake.topology.blueprint import Blueprint, TemplateKey, references
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.machine import Machine
@@ -20,7 +21,6 @@ from schemas.api.core.v1beta2.machine_health_check import MachineHealthCheck
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.core.v1beta2.shared import ContractVersionedObjectReference
 from schemas.keys import ClusterKey, GroupKind, ObjectKey
-from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, TemplateKey, references
 from services.reconcilers.kinds.cluster_topology.control_plane import machine_template_reference
 from services.reconcilers.kinds.cluster_topology.current import Current, CurrentDeployment, CurrentPool
 from services.reconcilers.kinds.cluster_topology.versions import BEFORE_CLUSTER_UPGRADE

@@ -15,12 +15,11 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.kind import External
+from fleetwake.topology.blueprint import BUILTIN, INLINE, Blueprint, Json, TopologyError
+from fleetwake.topology.json_patch import Operation, PatchError, apply_to
+from fleetwake.topology.selectors import Place, selects
 from schemas.api.core.v1beta2.class_variables import ClusterClassPatch, JSONPatch, PatchDefinition
 from schemas.api.core.v1beta2.topology import ClusterVariable
-from services.reconcilers.kinds.cluster_topology.blueprint import INLINE, Blueprint, Json, TopologyError
-from services.reconcilers.kinds.cluster_topology.builtins import BUILTIN
-from services.reconcilers.kinds.cluster_topology.json_patch import Operation, PatchError, apply_to
-from services.reconcilers.kinds.cluster_topology.selectors import Place, selects
 from services.reconcilers.kinds.cluster_topology.values import NoValueError, enabled, rendered, variable
 
 _KEPT_LABELS = (labels.CLUSTER_NAME, labels.TOPOLOGY_OWNED, labels.TOPOLOGY_DEPLOYMENT_NAME, labels.TOPOLOGY_POOL_NAME)

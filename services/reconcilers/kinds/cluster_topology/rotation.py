@@ -18,10 +18,10 @@ import orjson
 from fleetwake import labels
 from fleetwake.kind import External
 from fleetwake.patches import wire
+from fleetwake.topology.blueprint import Json, TopologyError
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.meta import KubeObject, ObjectMeta
 from schemas.keys import ObjectKey
-from services.reconcilers.kinds.cluster_topology.blueprint import Json, TopologyError
 from services.reconcilers.kinds.cluster_topology.objects import prefixed, suffix
 
 DIGEST_LENGTH = 7

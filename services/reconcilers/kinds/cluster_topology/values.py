@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from services.reconcilers.templating.go_template import TemplateError, render
-from services.reconcilers.templating.sprig import FUNCTIONS
+from fleetwake.templating.go_template import TemplateError, render
+from fleetwake.templating.sprig import FUNCTIONS
 
 _STEP = re.compile(r"^([^\[\]]+)((?:\[\d+\])*)$")
 _INDEX = re.compile(r"\[(\d+)\]")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from fleetwake import labels
-from services.reconcilers.kinds.cluster_topology.upgrade_plan import UpgradePlans, upgrade_plans
+from fleetwake.topology.upgrade_plan import UpgradePlans, upgrade_plans
 
 AFTER_CLUSTER_UPGRADE = "AfterClusterUpgrade"
 AFTER_CONTROL_PLANE_UPGRADE = "AfterControlPlaneUpgrade"

@@ -11,13 +11,13 @@ from typing import Any
 
 from fleetwake import labels
 from fleetwake.patches import owner_reference, pruned, wire
+from fleetwake.topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import MachineDeploymentClass, MachinePoolClass
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.core.v1beta2.topology import MachineDeploymentTopology, MachinePoolTopology
 from services.reconcilers.kinds.cluster_topology import health_checks
-from services.reconcilers.kinds.cluster_topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
 from services.reconcilers.kinds.cluster_topology.current import Current
 from services.reconcilers.kinds.cluster_topology.objects import DEPLOYMENT_NAME, POOL_NAME, Made, named, object_from, prefixed, reference, suffix, template_from
 

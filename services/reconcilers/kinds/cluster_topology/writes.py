@@ -13,11 +13,11 @@ from fleetwake import labels
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, metadata_patch, target, wire
 from fleetwake.plan import Apply, Create, Delete, Patch, Step, Together
+from fleetwake.topology.blueprint import Json
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import KubeObject
 from services.reconcilers.kinds.cluster_topology import rotation
-from services.reconcilers.kinds.cluster_topology.blueprint import Json
 from services.reconcilers.kinds.cluster_topology.control_plane import machine_reference, paths
 from services.reconcilers.kinds.cluster_topology.current import Current, CurrentDeployment, CurrentPool
 from services.reconcilers.kinds.cluster_topology.desired import Desired

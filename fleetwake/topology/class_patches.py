@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fleetwake.templating.go_reading import TemplateError, read
+from fleetwake.topology.blueprint import BUILTIN
+from fleetwake.topology.json_patch import problem
+from fleetwake.topology.schema import Wrong
+from fleetwake.topology.selectors import Part, Place, selects
 from schemas.api.core.v1beta2.class_variables import ClusterClassPatch, JSONPatch, PatchSelector
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.shared import TemplateReference
-from services.reconcilers.kinds.cluster_topology.builtins import BUILTIN
-from services.reconcilers.kinds.cluster_topology.json_patch import problem
-from services.reconcilers.kinds.cluster_topology.schema import Wrong
-from services.reconcilers.kinds.cluster_topology.selectors import Part, Place, selects
-from services.reconcilers.templating.go_reading import TemplateError, read
 
 _STARS_MAX = 1
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from services.reconcilers.templating.go_format import truth
-from services.reconcilers.templating.go_reading import TemplateError
-from services.reconcilers.templating.sprig_numbers import whole
-from services.reconcilers.templating.sprig_texts import text
+from fleetwake.templating.go_format import truth
+from fleetwake.templating.go_reading import TemplateError
+from fleetwake.templating.sprig_numbers import whole
+from fleetwake.templating.sprig_texts import text
 
 
 def _list(value: Any) -> list[Any]:

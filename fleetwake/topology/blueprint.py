@@ -18,6 +18,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 W = TypeVar("W", MachineDeploymentClass, MachinePoolClass)
 
+BUILTIN = "builtin"
+"""The variable that patches have besides those of the class."""
 INLINE = "inline"
 """Where the definitions of variables come from that the class says itself."""
 _NOT_PROPAGATED = (labels.DEFER_UPGRADE, labels.HOLD_UPGRADE_SEQUENCE)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from services.reconcilers.templating.go_format import spelled
-from services.reconcilers.templating.go_reading import TemplateError
+from fleetwake.templating.go_format import spelled
+from fleetwake.templating.go_reading import TemplateError
 
 TEXT_LENGTH_MAX = 1 << 20
 """Characters that one function may make."""

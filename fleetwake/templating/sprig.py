@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.reconcilers.templating import go_format
-from services.reconcilers.templating.sprig_collections import COLLECTIONS
-from services.reconcilers.templating.sprig_encoding import ENCODING
-from services.reconcilers.templating.sprig_numbers import NUMBERS
-from services.reconcilers.templating.sprig_semver import VERSIONS
-from services.reconcilers.templating.sprig_texts import TEXTS
+from fleetwake.templating import go_format
+from fleetwake.templating.sprig_collections import COLLECTIONS
+from fleetwake.templating.sprig_encoding import ENCODING
+from fleetwake.templating.sprig_numbers import NUMBERS
+from fleetwake.templating.sprig_semver import VERSIONS
+from fleetwake.templating.sprig_texts import TEXTS
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {**go_format.FUNCTIONS, **TEXTS, **NUMBERS, **COLLECTIONS, **ENCODING, **VERSIONS}
 """All of them by name. ``slice`` is sprig's, as in Go, where its functions come after Go's own."""

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleetwake.patches import wire
+from fleetwake.topology.blueprint import BUILTIN, INLINE, Json
+from fleetwake.topology.rules import rule_violations, unreadable_rules
+from fleetwake.topology.schema import Schema, Wrong, defaulted, pattern_problem, unknown_fields, violations
 from schemas.api.core.v1beta2.class_variables import ClusterClassVariable
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
-from services.reconcilers.kinds.cluster_topology.blueprint import INLINE, Json
-from services.reconcilers.kinds.cluster_topology.builtins import BUILTIN
-from services.reconcilers.kinds.cluster_topology.rules import rule_violations, unreadable_rules
-from services.reconcilers.kinds.cluster_topology.schema import Schema, Wrong, defaulted, pattern_problem, unknown_fields, violations
 
 _FLAGS = ("uniqueItems", "exclusiveMaximum", "exclusiveMinimum", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string")
 _SCHEMAS = ("additionalProperties", "items", "not")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from services.reconcilers.templating.go_format import spelled
-from services.reconcilers.templating.go_reading import TemplateError
+from fleetwake.templating.go_format import spelled
+from fleetwake.templating.go_reading import TemplateError
 
 NUMBERS_MAX = 10_000
 """Numbers in a list that one function may make."""

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from services.reconcilers.kinds.cluster_topology.formats import is_cidr, is_ip, is_quantity, is_uri
-from services.reconcilers.kinds.cluster_topology.schema import Schema, Wrong
+from fleetwake.topology.formats import is_cidr, is_ip, is_quantity, is_uri
+from fleetwake.topology.schema import Schema, Wrong
 
 RULES = "x-kubernetes-validations"
 _OLD = re.compile(r"\boldSelf\b")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetwake.patches import wire
+from fleetwake.topology.rules import rule_violations
+from fleetwake.topology.schema import Wrong, defaulted, shown, unknown_fields, violations
 from schemas.api.core.v1beta2.cluster_class import ClusterClassStatusVariable
 from schemas.api.core.v1beta2.topology import ClusterVariable, Topology, TopologyVariables
-from services.reconcilers.kinds.cluster_topology.rules import rule_violations
-from services.reconcilers.kinds.cluster_topology.schema import Wrong, defaulted, shown, unknown_fields, violations
 
 TOPOLOGY = "spec.topology"
 _ABSENT: Any = object()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.reconcilers.templating import go_format
-from services.reconcilers.templating.go_reading import Branch, Call, Leave, Node, Operand, Output, Pipeline, Range, TemplateError, Text, path_of, read
+from fleetwake.templating import go_format
+from fleetwake.templating.go_reading import Branch, Call, Leave, Node, Operand, Output, Pipeline, Range, TemplateError, Text, path_of, read
 
 __all__ = ["CALLS_MAX", "NODES_MAX", "TemplateError", "render"]
 

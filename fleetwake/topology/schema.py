@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from services.reconcilers.kinds.cluster_topology.formats import fits
+from fleetwake.topology.formats import fits
 
 Schema = Mapping[str, Any]
 
