@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from fleetwake import labels
+from fleetwake.conditions import TRUE, get
 from fleetwake.kind import External
 from schemas.api.core.v1beta2.cluster_class import ClusterClass, MachineDeploymentClass, MachinePoolClass
 from schemas.api.core.v1beta2.shared import TemplateMetadata, TemplateReference
@@ -80,6 +81,20 @@ class Blueprint:
     def variables_from(self, source: str) -> frozenset[str]:
         """The names of the variables that have a definition from there."""
         return frozenset(one.name for one in self.cluster_class.status.variables if any(each.from_ == source for each in one.definitions))
+
+
+VARIABLES_READY = "VariablesReady"
+
+
+def class_problem(cluster_class: ClusterClass) -> str:
+    """Why a class cannot be used yet, empty when it can."""
+    named = f"ClusterClass {cluster_class.namespace}/{cluster_class.name}"
+    if cluster_class.metadata.generation != (cluster_class.status.observed_generation or 0):
+        return f"{named} is not reconciled: its status is older than its spec; look at its conditions, and whether it is paused"
+    ready = get(cluster_class.status.conditions, VARIABLES_READY)
+    if ready is None or ready.status != TRUE:
+        return f"{named} is not ready: {ready.message if ready is not None and ready.message else 'its variables are not known yet'}"
+    return ""
 
 
 def references(cluster_class: ClusterClass) -> Iterator[TemplateReference]:

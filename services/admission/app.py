@@ -14,6 +14,7 @@ from fleetwake.process import run_process
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
 from services.admission.configurations import Address
+from services.admission.lookups import Lookups, Reads
 from services.admission.metrics import AdmissionMetrics
 from services.admission.registration import Registration
 from services.admission.server import serve
@@ -36,23 +37,30 @@ async def run(settings: Settings) -> None:
     web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if signals.ready.is_set() else "no certificate yet", lambda: "")
     await web.start()
     try:
-        if settings.webhook_certificate_file:
+        mounted = MountedCertificates(settings.webhook_files, serving) if settings.webhook_certificate_file else None
+        if mounted is not None and not settings.cluster_topology:
             # nothing is asked of the API server, so no account is needed
-            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals)
+            await _answer(settings, mounted, serving, metrics, signals)
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
+            lookups = Reads(client, settings.namespace) if settings.cluster_topology else None
+            if mounted is not None:
+                await _answer(settings, mounted, serving, metrics, signals, lookups)
+                return
             address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
             own = OwnCertificates(client, address, serving, Registration(client, address))
             async with following(client, address, signals.changed):
-                await _answer(settings, own, serving, metrics, signals)
+                await _answer(settings, own, serving, metrics, signals, lookups)
     finally:
         await web.stop()
 
 
-async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals) -> None:
+async def _answer(
+    settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals, lookups: Lookups | None = None
+) -> None:
     # listening before the API server is told, so that it never asks in vain
-    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics) as (host, port):
+    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics, lookups) as (host, port):
         log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
         await keep(certificates, signals)
 

@@ -5,29 +5,31 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from fleetwake.errors import DecodeError
+from fleetwake.errors import DecodeError, FleetwakeError
 from services.admission.catalog import MUTATING, VALIDATING
+from services.admission.lookups import Lookups, NoTopologies
 from services.admission.metrics import AdmissionMetrics
 from services.admission.review import answer, mutate, request_of, validate
-from services.admission.rules.rule import Admission
+from services.admission.rules.rule import Admission, Known
 
 log = logging.getLogger("services.admission")
 REVIEW_BYTES_MAX = 8 << 20
 """Two objects of the size that etcd takes, and what is around them."""
 
 KEEPALIVE_SECONDS = 120
-Decide = Callable[[Admission[Any], Mapping[str, Any]], dict[str, Any]]
+Decide = Callable[[Admission[Any], Mapping[str, Any], Known], dict[str, Any]]
 
 
 @asynccontextmanager
-async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics) -> AsyncIterator[tuple[str, int]]:
-    """Listen while the context is open; gives the address listened on.
+async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics, lookups: Lookups | None = None) -> AsyncIterator[tuple[str, int]]:
+    """Listen while the context is open; gives the address listened on. ``lookups``: what rules know of other objects; None: that topologies are off.
 
     Raises:
         OSError: the address is taken.
@@ -35,7 +37,7 @@ async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: Admi
     app = web.Application(client_max_size=REVIEW_BYTES_MAX)
     for routes, decide in ((MUTATING, mutate), (VALIDATING, validate)):
         for path, admission in routes.items():
-            app.router.add_post(path, _webhook(path, admission, decide, metrics))
+            app.router.add_post(path, _webhook(path, admission, partial(_decided, decide, admission, lookups or NoTopologies()), metrics))
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
     await runner.setup()
     try:
@@ -46,7 +48,14 @@ async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: Admi
         await runner.cleanup()
 
 
-def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
+async def _decided(decide: Decide, admission: Admission[Any], lookups: Lookups, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a request, by what the rules of its kind know of other objects."""
+    return decide(admission, asked, await lookups.known(admission.model, asked))
+
+
+def _webhook(
+    path: str, admission: Admission[Any], decided: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]], metrics: AdmissionMetrics
+) -> Callable[[web.Request], Any]:
     # models are built when they are first used, which the first who asks would wait for
     admission.model.model_rebuild()
     in_flight, latency, refused = metrics.in_flight.labels(path), metrics.latency.labels(path), metrics.refused.labels(path)
@@ -57,7 +66,7 @@ def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: Admi
         code = 500
         try:
             asked = request_of(await request.read())
-            response = decide(admission, asked)
+            response = await decided(asked)
             if not response["allowed"]:
                 refused.inc()
                 _tell(path, asked, response)
@@ -65,6 +74,10 @@ def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: Admi
             return web.Response(body=answer(asked["uid"], response), content_type="application/json")
         except DecodeError as error:
             code = 400
+            return web.Response(text=f"{error}\n", status=code)
+        except FleetwakeError as error:
+            # what the rules must know is not to be had: the API server does as the webhook's policy says
+            log.warning("%s cannot be judged: %s", path, error)
             return web.Response(text=f"{error}\n", status=code)
         except web.HTTPException as error:
             code = error.status

@@ -90,12 +90,27 @@ def test_a_cluster_of_fifteen_lines_becomes_available(managed: Managed) -> None:
     for kind in ("DevCluster", "KubeadmControlPlane"):
         assert controller(managed.one(kind)) == ("Cluster", NAME)
     assert managed.one("KubeadmConfigTemplate", "md-0")["spec"]["template"]["spec"]["preKubeadmCommands"] == ['echo "a"']
-    # what the topology completes stands on the Cluster: a class that changes its defaults changes no Cluster there is
+    # what the class completes stands on the Cluster: a class that changes its defaults changes no Cluster there is
     assert cluster["spec"]["topology"]["variables"] == [{"name": "word", "value": "a"}]
     found = json.loads(managed.fleet.kubectl("-n", managed.namespace, "get", "clusterclass", CLASS, "-o", "json"))
     assert {condition(found, kind) for kind in ("VariablesReady", "RefVersionsUpToDate")} == {"True"}
     template = json.loads(managed.fleet.kubectl("-n", managed.namespace, "get", "kubeadmcontrolplanetemplate", CLASS, "-o", "json"))
     assert [(one["kind"], one["name"]) for one in template["metadata"]["ownerReferences"]] == [("ClusterClass", CLASS)]
+
+
+def test_what_the_class_does_not_allow_is_refused(managed: Managed) -> None:
+    before = managed.world.get("Cluster", managed.namespace, NAME)
+    for topology, field in (
+        ({"variables": [{"name": "word", "value": ""}]}, r"spec.topology.variables\[word\].value"),
+        ({"variables": [{"name": "wrod", "value": "b"}]}, r"spec.topology.variables\[wrod\]"),
+        ({"workers": {"machineDeployments": [{"class": "none", "name": "md-0"}]}}, r"spec.topology.workers.machineDeployments\[0\].class"),
+        ({"version": "v1.36.0"}, "spec.topology.version"),
+    ):
+        with pytest.raises(AssertionError, match=field):
+            managed.topology(**topology)
+    with pytest.raises(AssertionError, match=f"cannot be deleted: Cluster {managed.namespace}/{NAME} use it"):
+        managed.fleet.kubectl("-n", managed.namespace, "delete", "clusterclass", CLASS)
+    assert managed.world.get("Cluster", managed.namespace, NAME) == before
 
 
 def test_what_another_manager_owns_and_a_number_that_nobody_asked_for_stay(managed: Managed) -> None:
@@ -214,3 +229,5 @@ def test_the_clusters_delete_is_clean(managed: Managed) -> None:
     # what is the class's stays: other Clusters are made from it
     kept = managed.fleet.kubectl("-n", managed.namespace, "get", "clusterclass,kubeadmconfigtemplate,devmachinetemplate", "-o", "name").split()
     assert len(kept) == 3
+    # nobody uses it any more
+    managed.fleet.kubectl("-n", managed.namespace, "delete", "clusterclass", CLASS)

@@ -84,6 +84,7 @@ def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     _managed(fleet, namespace)
     for one in (name, MANAGED):
         fleet.recorder.wait(lambda world, one=one: left_of(world, namespace, one), 60.0, f"{one} gone")
+    fleet.kubectl("-n", namespace, "delete", "clusterclass", MANAGED)
     return fleet
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from fleetwake.failing import telling
 from fleetwake.kind import Kind
+from fleetwake.topology.blueprint import VARIABLES_READY
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
-from services.reconcilers.kinds.cluster_class.decide import MANAGER, OWNED, VARIABLES_READY, Observed, observe, reconcile
+from services.reconcilers.kinds.cluster_class.decide import MANAGER, OWNED, Observed, observe, reconcile
 from services.reconcilers.kinds.cluster_class.watches import WATCHES, own_change
 
 KIND: Kind[Observed] = Kind(

@@ -14,7 +14,7 @@ from fleetwake.kind import View
 from fleetwake.patches import following, status_apply, wire
 from fleetwake.pausing import PAUSED, OwnedStatus, paused_condition, paused_plan
 from fleetwake.plan import Plan, Step
-from fleetwake.topology.blueprint import Json, TemplateKey, references
+from fleetwake.topology.blueprint import VARIABLES_READY, Json, TemplateKey, references
 from fleetwake.topology.class_variables import Discovered, conflicting, status_variables, variable_problems
 from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
@@ -28,7 +28,6 @@ from services.reconcilers.kinds.cluster_class.references import (
 )
 
 MANAGER = "capi-clusterclass"
-VARIABLES_READY = "VariablesReady"
 DISCOVERY_FAILED = "VariableDiscoveryFailed"
 PROBLEMS_MAX = 5
 OWNED = OwnedStatus(MANAGER, ("variables", "observedGeneration"), (VARIABLES_READY, REF_VERSIONS_UP_TO_DATE, PAUSED))

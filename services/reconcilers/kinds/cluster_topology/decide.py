@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fleetwake import defaults
-from fleetwake.conditions import TRUE, ConditionValue, get, merge
+from fleetwake.conditions import TRUE, ConditionValue, merge
 from fleetwake.failing import LOOK_AGAIN, explained
 from fleetwake.kind import Unread
 from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
 from fleetwake.plan import Apply, Plan, Step
-from fleetwake.topology.blueprint import Blueprint, Json, TopologyError
+from fleetwake.topology.blueprint import Blueprint, Json, TopologyError, class_problem
 from fleetwake.topology.upgrade_plan import UpgradePlanError
 from fleetwake.topology.variables import Problem, defaulted_topology, definitions_of, topology_problems
 from schemas.api.core.v1beta2.cluster import Cluster
-from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import Condition
 from services.reconcilers.kinds.cluster_topology import condition
@@ -34,7 +33,6 @@ from services.reconcilers.kinds.cluster_topology.writes import MANAGER, steps
 
 PROBLEMS_MAX = 5
 """Problems of variables that a condition shows."""
-VARIABLES_READY = "VariablesReady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +82,6 @@ def _decided(blueprint: Blueprint, current: Current, topology: Topology) -> Deci
         return Decision(condition.failed(str(error)), versions=versions)
     told = condition.Told(versions, desired.control_plane["kind"], current.blocking)
     return Decision(condition.reconciled(current.cluster, told), found, versions, desired)
-
-
-def class_problem(cluster_class: ClusterClass) -> str:
-    """Why a class cannot be used yet, empty when it can."""
-    named = f"ClusterClass {cluster_class.namespace}/{cluster_class.name}"
-    if cluster_class.metadata.generation != (cluster_class.status.observed_generation or 0):
-        return f"{named} is not reconciled: its status is older than its spec; look at its conditions, and whether it is paused"
-    ready = get(cluster_class.status.conditions, VARIABLES_READY)
-    if ready is None or ready.status != TRUE:
-        return f"{named} is not ready: {ready.message if ready is not None and ready.message else 'its variables are not known yet'}"
-    return ""
 
 
 def missing_references(current: Current) -> None:
