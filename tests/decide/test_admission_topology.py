@@ -163,8 +163,6 @@ def test_where_topologies_are_off_none_is_taken_and_what_there_is_may_change() -
             {"variables": [variable("a", {"type": "string", "default": 1})]},
             ["spec.variables[a].schema.openAPIV3Schema.default"],
             id="a default of another type",
-            ["spec.variables[a].schema.openAPIV3Schema.default"],
-            id="a default of another type",
         ),
         pytest.param(
             {"patches": [patch("p", "DevMachineTemplate", {"controlPlane": True}, {"op": "add", "path": "/status/x", "value": 1})]},
