@@ -23,7 +23,7 @@ from tests.decide.world import NOW, plan_writes
 
 Json = dict[str, Any]
 TEXT: Json = {"type": "string"}
-QUICK_START = Path(__file__).with_name("quick_start_class.yaml")
+QUICK_START = Path(__file__).parents[2] / "examples" / "topology" / "quick-start.yaml"
 
 
 def world(**spec: Any) -> TopologyWorld:

@@ -24,8 +24,6 @@ def own_change(change: Change) -> bool:
 
 def of_template(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
     """The classes that name a template."""
-    if not change.key.kind.endswith(TEMPLATE):
-        return
     for key in lookup.namespace_keys(CLASS, change.key.namespace):
         found = lookup.read(ClusterClass, key)
         named = references(found) if found is not None else ()
@@ -35,6 +33,8 @@ def of_template(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
 
 def template_matters(change: Change) -> bool:
     """Whether the template came, went, or has other owners."""
+    if not change.key.kind.endswith(TEMPLATE):
+        return False
     return existence(change) or change.differs("metadata", "ownerReferences") or change.differs("apiVersion")
 
 

@@ -97,7 +97,9 @@ def of_any_kind(change: Change, lookup: Lookup) -> Iterable[ObjectKey]:
 
 
 def any_kind_matters(change: Change) -> bool:
-    """Whether what is asked of the object, who owns it, or how far a control plane is, differs."""
+    """Whether what is asked of the object, who owns it, or how far a control plane is, differs. Most objects are neither templates nor a topology's."""
+    if not (change.key.kind.endswith(TEMPLATE) or owned(change)):
+        return False
     if asked(change) or change.differs("metadata", "ownerReferences"):
         return True
     return any(change.differs("status", name) for name in ("version", "versions", "initialization", "ready"))
