@@ -246,10 +246,33 @@ def test_the_control_planes_template_is_replaced_and_the_old_one_goes_at_once() 
 def test_a_rotation_that_died_half_way_is_finished_with_the_same_name() -> None:
     found = created()
     _class_template(found, "DevMachineTemplate", "worker-machine")["spec"]["template"]["spec"]["image"] = "new"
-    first = plan_writes(found.run_topology(limit=1))
-    again = plan_writes(found.run_topology())
-    assert [step.key for step in first] == [step.key for step in again]
+    (made, refer), again = plan_writes(found.run_topology(limit=1))[:2], plan_writes(found.run_topology())
+    assert (type(made), made.key.kind, refer.key.kind) == (Create, "DevMachineTemplate", "MachineDeployment")
+    # what was made is there, and only referred to: an apply that makes it would be one without a uid
+    assert [step.key for step in again] == [refer.key]
     assert written(found) == [] and len(found.all("DevMachineTemplate")) == 3
+
+
+def test_what_was_made_before_the_class_changed_is_brought_to_what_it_says_now() -> None:
+    found = world()
+    found.run_topology(limit=1)
+    _class_template(found, "DevClusterTemplate", "cluster")["spec"]["template"]["spec"]["controlPlaneEndpoint"] = {"host": "late", "port": 1}
+    steps = plan_writes(found.run_topology())
+    assert [type(step) for step in steps if step.key.kind == "DevCluster"] == [Apply]
+    assert found.one("DevCluster")["spec"]["controlPlaneEndpoint"] == {"host": "late", "port": 1}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [({"labels": {}}, "taken by an object of somebody else"), ({"deletionTimestamp": "2026-01-02T03:04:05Z"}, "is being deleted")],
+)
+def test_a_name_that_is_held_is_told_and_nothing_is_written_over_it(metadata: Json, said: str) -> None:
+    found = world()
+    found.run_topology(limit=1)
+    held = found.one("DevCluster")
+    held["metadata"].update(metadata)
+    told = found.decide().condition
+    assert said in told.message and held["metadata"]["name"] in told.message
 
 
 def test_back_to_an_earlier_template_is_another_name() -> None:

@@ -16,8 +16,7 @@ from services.reconcilers.kinds.cluster_class.decide import Observed as ClassObs
 from services.reconcilers.kinds.cluster_class.decide import reconcile as reconcile_class
 from services.reconcilers.kinds.cluster_class.references import Templates
 from services.reconcilers.kinds.cluster_topology import condition
-from services.reconcilers.kinds.cluster_topology.decide import decide
-from services.reconcilers.kinds.cluster_topology.observe import observe
+from services.reconcilers.kinds.cluster_topology.decide import decide, observe
 from services.reconcilers.kinds.cluster_topology.rotation import difference, live, marked
 from services.reconcilers.kinds.cluster_topology.versions import AFTER_CONTROL_PLANE_UPGRADE, BEFORE_CLUSTER_CREATE
 from tests.decide.test_cluster_topology import written

@@ -14,8 +14,7 @@ from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class import decide as class_decide
 from services.reconcilers.kinds.cluster_class.references import Templates
-from services.reconcilers.kinds.cluster_topology.decide import Decision, decide, reconcile
-from services.reconcilers.kinds.cluster_topology.observe import observe
+from services.reconcilers.kinds.cluster_topology.decide import Decision, decide, observe, reconcile
 from tests.decide.world import NOW, FakeView, json_key, plan_writes
 
 Json = dict[str, Any]

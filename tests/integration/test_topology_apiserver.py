@@ -22,8 +22,7 @@ from schemas.api.core.v1beta2.cluster_class import ClusterClass
 from schemas.keys import GroupKind, ObjectKey
 from services.reconcilers.kinds.cluster_class import decide as class_decide
 from services.reconcilers.kinds.cluster_class.references import Templates
-from services.reconcilers.kinds.cluster_topology.decide import MANAGER, reconcile
-from services.reconcilers.kinds.cluster_topology.observe import observe
+from services.reconcilers.kinds.cluster_topology.decide import MANAGER, observe, reconcile
 from tests.decide.test_cluster_class import QUICK_START
 from tests.decide.topology_world import BOOTSTRAP, NEXT, VERSION, cluster, cluster_class, patch, templates, variable
 from tests.decide.world import FakeView, plan_writes

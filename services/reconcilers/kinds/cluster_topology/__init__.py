@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from fleetwake.kind import Kind
 from schemas.api.core.v1beta2.cluster import Cluster
-from services.reconcilers.kinds.cluster_topology.decide import reconcile, unreadable
-from services.reconcilers.kinds.cluster_topology.observe import Observed, observe
+from services.reconcilers.kinds.cluster_topology.decide import observe, reconcile, unreadable
+from services.reconcilers.kinds.cluster_topology.observe import Observed
 from services.reconcilers.kinds.cluster_topology.watches import WATCHES, own_change
 from services.reconcilers.kinds.cluster_topology.writes import MANAGER
 

@@ -16,6 +16,7 @@ from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_health_check import MachineHealthCheck
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.core.v1beta2.topology import MachineDeploymentTopology, MachinePoolTopology, Topology
+from schemas.keys import ObjectKey
 from services.reconcilers.kinds.cluster_topology.versions import (
     Asked,
     ControlPlaneNow,
@@ -85,6 +86,7 @@ class Current:
 
     ``deployments`` and ``pools`` are those not being deleted, ``leaving_uids`` the uids of those that are, by their name in the topology: a new one must not be
     given the name of one that is still going. ``health_checks`` are those the topology owns, by name. ``blocking`` are the hooks that hold, with what they say.
+    ``made`` are objects that nothing refers to yet, under the names of those that would be made: what a run that died, or whose answers were lost, has left.
     """
 
     cluster: Cluster
@@ -96,6 +98,7 @@ class Current:
     health_checks: Mapping[str, MachineHealthCheck] = field(default_factory=dict)
     leaving_uids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blocking: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[ObjectKey, External] = field(default_factory=dict)
 
     def deployment(self, topology_name: str) -> CurrentDeployment | None:
         """The MachineDeployment of that name in the topology."""

@@ -14,20 +14,21 @@ from datetime import datetime
 from fleetwake import defaults
 from fleetwake.conditions import TRUE, ConditionValue, merge
 from fleetwake.failing import LOOK_AGAIN, explained
-from fleetwake.kind import Unread
+from fleetwake.kind import Unread, View
 from fleetwake.patches import following, status_apply
 from fleetwake.pausing import paused_condition
-from fleetwake.plan import Apply, Plan, Step
+from fleetwake.plan import Apply, Create, Plan, Step, flatten
 from fleetwake.topology.blueprint import Blueprint, Json, TopologyError, class_problem
 from fleetwake.topology.upgrade_plan import UpgradePlanError
 from fleetwake.topology.variables import Problem, defaulted_topology, definitions_of, topology_problems
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import Condition
+from schemas.keys import ObjectKey
 from services.reconcilers.kinds.cluster_topology import condition
 from services.reconcilers.kinds.cluster_topology.current import Current, asked_versions
 from services.reconcilers.kinds.cluster_topology.desired import Desired, desired_state
-from services.reconcilers.kinds.cluster_topology.observe import Observed
+from services.reconcilers.kinds.cluster_topology.observe import Observed, read
 from services.reconcilers.kinds.cluster_topology.versions import BEFORE_CLUSTER_CREATE, Versions, decide_versions
 from services.reconcilers.kinds.cluster_topology.writes import MANAGER, steps
 
@@ -97,6 +98,19 @@ def _listed(problems: Sequence[Problem]) -> str:
     if len(problems) > PROBLEMS_MAX:
         shown.append(f"and {len(problems) - PROBLEMS_MAX} more")
     return "; ".join(shown)
+
+
+def observe(view: View, key: ObjectKey) -> Observed | None:
+    """Read a Cluster with a topology and all that its decision rests on; None when it is gone or has no topology.
+
+    What would be made is looked for under its name: nothing may refer to it yet, and an apply that makes an object would change one that is there.
+    """
+    found = read(view, key)
+    if found is None:
+        return None
+    wanted = [step.key for step in flatten(decide(found.blueprint, found.current).steps) if isinstance(step, Create)]
+    there = {one: obj for one in wanted if (obj := view.external(one.group_kind, one.namespace, one.name)) is not None}
+    return replace(found, current=replace(found.current, made=there)) if there else found
 
 
 def reconcile(observed: Observed) -> Plan:

@@ -36,7 +36,7 @@ class Observed:
     failure: Failure | None = None
 
 
-def observe(view: View, key: ObjectKey) -> Observed | None:
+def read(view: View, key: ObjectKey) -> Observed | None:
     """Read a Cluster with a topology and what it depends on; None when it is gone or has no topology."""
     cluster = view.get(Cluster, key.namespace, key.name)
     if cluster is None or cluster.spec.topology is None:

@@ -13,7 +13,7 @@ from fleetwake import labels
 from fleetwake.kind import External
 from fleetwake.patches import MetadataChange, metadata_patch, target, wire
 from fleetwake.plan import Apply, Create, Delete, Patch, Step, Together
-from fleetwake.topology.blueprint import Json
+from fleetwake.topology.blueprint import Json, TopologyError
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.topology import Topology
 from schemas.api.meta import KubeObject
@@ -40,7 +40,7 @@ def steps(current: Current, desired: Desired, versions: Versions, completed: Top
     noted = () if own is None else (own,)
     # an upgrade is noted on the Cluster before it begins: the control plane waits for that; a new Cluster refers to what exists
     before, after = ((), noted) if new else (noted, ())
-    found: list[Step] = [*before, *_whole(current.infrastructure_cluster, desired.infrastructure_cluster, "the infrastructure cluster")]
+    found: list[Step] = [*before, *_whole(current, current.infrastructure_cluster, desired.infrastructure_cluster, "the infrastructure cluster")]
     found += _control_plane(current, desired, versions)
     found += after
     found += _side_by_side([*_deployments(current, desired, versions)], "MachineDeployments do not depend on each other")
@@ -77,9 +77,23 @@ def cluster_patch(cluster: Cluster, desired: Desired, versions: Versions, comple
     )
 
 
-def create(body: Json, reason: str) -> Create:
-    """Make an object by apply, with the marks of the fields it sets."""
-    return Create(rotation.marked(body), reason, apply=True, manager=MANAGER)
+def made(current: Current, body: Json, reason: str) -> tuple[Step, ...]:
+    """Make an object by apply, with the marks of the fields it sets; one that a run before has made is brought to what is wanted.
+
+    Raises:
+        TopologyError: the name is held by an object that is going, or that is none of a topology.
+    """
+    step = Create(rotation.marked(body), reason, apply=True, manager=MANAGER)
+    found = current.made.get(step.key)
+    if found is None:
+        return (step,)
+    if found.metadata.deleting:
+        raise TopologyError(f"the {found.key.kind} {found.key.name} is being deleted; another one of its name can only be made then")
+    if labels.TOPOLOGY_OWNED not in found.metadata.labels:
+        raise TopologyError(
+            f"the name of the {found.key.kind} {found.key.name} is taken by an object of somebody else; delete that, or change the naming template"
+        )
+    return _whole(current, found, body, f"the {found.key.kind}")
 
 
 def apply(stored: External | KubeObject, body: Json, reason: str) -> Apply:
@@ -96,10 +110,10 @@ def delete(stored: External | KubeObject, reason: str) -> Delete:
     return Delete(found.key, found.api_version, found.metadata.uid, reason)
 
 
-def _whole(stored: External | KubeObject | None, wanted: Json, named: str) -> tuple[Step, ...]:
+def _whole(current: Current, stored: External | KubeObject | None, wanted: Json, named: str) -> tuple[Step, ...]:
     """An object that is made, or changed in place."""
     if stored is None:
-        return (create(wanted, f"{named} does not exist"),)
+        return made(current, wanted, f"{named} does not exist")
     rotation.compatible(stored, wanted, f"{named} {wanted['metadata']['name']}")
     found = rotation.difference(rotation.live(stored), rotation.marked(wanted))
     return (apply(stored, wanted, f"{named} differs from its topology: {rotation.shown(found.where)}"),) if found else ()
@@ -108,7 +122,7 @@ def _whole(stored: External | KubeObject | None, wanted: Json, named: str) -> tu
 def _health_check(current: Current, name: str, wanted: Json | None, named: str) -> tuple[Step, ...]:
     stored = current.health_checks.get(name)
     if wanted is not None:
-        return _whole(stored, wanted, f"the health check of {named}")
+        return _whole(current, stored, wanted, f"the health check of {named}")
     return (delete(stored, f"nothing asks for a health check of {named} any more"),) if stored is not None else ()
 
 
@@ -121,18 +135,18 @@ class _Rotated:
     replaces: External | None = None
 
 
-def _template(cluster: Cluster, stored: External | None, wanted: Json, part: str, *, same_kind: bool) -> _Rotated:
+def _template(current: Current, stored: External | None, wanted: Json, part: str, *, same_kind: bool) -> _Rotated:
     """A template is made, labelled in place, or replaced by a new one when what it says of Machines differs."""
     kind = wanted["kind"]
     if stored is None:
-        return _Rotated(wanted, (create(wanted, f"the {kind} does not exist"),))
+        return _Rotated(wanted, made(current, wanted, f"the {kind} does not exist"))
     if same_kind:
         rotation.compatible(stored, wanted, f"the template {stored.key.name}")
     found = rotation.difference(rotation.live(stored), rotation.marked(wanted))
     if stored.key.kind != kind or found.spec:
-        name = rotation.rotated_name(cluster, part, stored.key.name, wanted)
+        name = rotation.rotated_name(current.cluster, part, stored.key.name, wanted)
         body = {**wanted, "metadata": {**wanted["metadata"], "name": name}}
-        return _Rotated(body, (create(body, f"takes the place of {stored.key.name}: {rotation.shown(found.where)}"),), stored)
+        return _Rotated(body, made(current, body, f"takes the place of {stored.key.name}: {rotation.shown(found.where)}"), stored)
     if found.metadata:
         return _Rotated(wanted, (apply(stored, wanted, f"labels and annotations differ: {rotation.shown(found.where)}"),))
     return _Rotated(wanted)
@@ -146,12 +160,12 @@ def _control_plane(current: Current, desired: Desired, versions: Versions) -> It
         return
     replaced = None
     if desired.control_plane_machines is not None:
-        rotated = _template(current.cluster, current.control_plane_machine_template, desired.control_plane_machines, "", same_kind=True)
+        rotated = _template(current, current.control_plane_machine_template, desired.control_plane_machines, "", same_kind=True)
         yield from rotated.steps
         desired.control_plane_machines, replaced = rotated.body, rotated.replaces
         contract = _contract(wanted)
         _refer(wanted, paths(contract)["infrastructureRef"], machine_reference(rotated.body, contract))
-    yield from _whole(stored, wanted, "the control plane")
+    yield from _whole(current, stored, wanted, "the control plane")
     if replaced is not None:
         yield delete(replaced, "the control plane makes its Machines from another template")
 
@@ -188,40 +202,42 @@ def _deployment(current: Current, one: Workers, stored: CurrentDeployment | None
     if stored is None:
         if decided.state is not WorkerState.PENDING_CREATE:
             why = "the topology has a new MachineDeployment"
-            yield from (create(body, why) for body in (one.bootstrap, one.infrastructure, one.body))
+            for body in (one.bootstrap, one.infrastructure, one.body):
+                yield from made(current, body, why)
             yield from _health_check(current, one.body["metadata"]["name"], one.health_check, named)
         return
     yield from _health_check(current, one.body["metadata"]["name"], one.health_check, named)
     if decided.state in _HELD:
         # as the control plane: no other change before the version it waits for
         return
-    bootstrap = _template(current.cluster, stored.bootstrap, one.bootstrap, one.topology_name, same_kind=False)
-    infrastructure = _template(current.cluster, stored.infrastructure, one.infrastructure, one.topology_name, same_kind=True)
+    bootstrap = _template(current, stored.bootstrap, one.bootstrap, one.topology_name, same_kind=False)
+    infrastructure = _template(current, stored.infrastructure, one.infrastructure, one.topology_name, same_kind=True)
     one.bootstrap, one.infrastructure = bootstrap.body, infrastructure.body
     one.refer()
     yield from (*bootstrap.steps, *infrastructure.steps)
     # the templates that were replaced go once no MachineSet uses them: that is the part of the agents of MachineDeployments and MachineSets
-    yield from _whole(stored.deployment, one.body, named)
+    yield from _whole(current, stored.deployment, one.body, named)
 
 
 def _pools(current: Current, desired: Desired, versions: Versions) -> Iterator[tuple[Step, ...]]:
     decided = {one.topology_name: one for one in versions.pools}
     for one in desired.pools:
-        yield tuple(_pool(one, current.pool(one.topology_name), decided[one.topology_name]))
+        yield tuple(_pool(current, one, current.pool(one.topology_name), decided[one.topology_name]))
     wanted = {one.topology_name for one in desired.pools}
     for each in current.pools:
         if each.topology_name not in wanted:
             yield (delete(each.pool, "the topology has no such MachinePool any more"),)
 
 
-def _pool(one: Workers, stored: CurrentPool | None, decided: WorkerVersion) -> Iterator[Step]:
+def _pool(current: Current, one: Workers, stored: CurrentPool | None, decided: WorkerVersion) -> Iterator[Step]:
     name = one.body["metadata"]["name"]
     if stored is None:
         if decided.state is not WorkerState.PENDING_CREATE:
-            yield from (create(body, "the topology has a new MachinePool") for body in (one.bootstrap, one.infrastructure, one.body))
+            for body in (one.bootstrap, one.infrastructure, one.body):
+                yield from made(current, body, "the topology has a new MachinePool")
         return
     if decided.state in _HELD:
         return
-    yield from _whole(stored.bootstrap, one.bootstrap, f"the bootstrap configuration of MachinePool {name}")
-    yield from _whole(stored.infrastructure, one.infrastructure, f"the infrastructure of MachinePool {name}")
-    yield from _whole(stored.pool, one.body, f"MachinePool {name}")
+    yield from _whole(current, stored.bootstrap, one.bootstrap, f"the bootstrap configuration of MachinePool {name}")
+    yield from _whole(current, stored.infrastructure, one.infrastructure, f"the infrastructure of MachinePool {name}")
+    yield from _whole(current, stored.pool, one.body, f"MachinePool {name}")
