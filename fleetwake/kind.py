@@ -236,6 +236,7 @@ class Kind(Generic[O]):
     (by default all but those that only repeat our own status write: the shell already drops the echo of an equal version).
     ``unreadable`` decides in place of ``reconcile`` when the observation cannot be read; without it such an object only has its failure counted and logged.
     ``shared``: the kind lives on ``objects.shared`` and is worked on by the owner of the partition of hash(key).
+    ``controller`` is its name where a service has another reconciler of the same model: each has a queue, deadlines, failures and confirmations of its own.
     """
 
     model: type[KubeObject]
@@ -246,11 +247,12 @@ class Kind(Generic[O]):
     own: Callable[[Change], bool] = lambda change: True
     unreadable: Callable[[Unread], Plan] | None = None
     shared: bool = False
+    controller: str = ""
 
     @property
     def name(self) -> str:
-        """The kind's name."""
-        return self.model.KIND
+        """The reconciler's name: the kind's, or the one of its own."""
+        return self.controller or self.model.KIND
 
     @property
     def group_kind(self) -> GroupKind:

@@ -25,8 +25,12 @@ def derived_suffix(owner: ObjectMeta, sibling_uids: Iterable[str], index: int = 
     children gives another name, so a name is not used twice while its holder is still going. The generation keeps a name from coming
     back later: after one more and one less the children are the same as before.
     """
-    text = ";".join([*sorted(sibling_uids), str(owner.generation), str(index)])
-    digest = hmac.new(owner.uid.encode(), text.encode(), hashlib.sha256).digest()
+    return suffix(owner.uid, [*sorted(sibling_uids), str(owner.generation), str(index)])
+
+
+def suffix(uid: str, basis: Iterable[str]) -> str:
+    """Five characters of the safe alphabet from an object's uid and what a name of something of it rests on."""
+    digest = hmac.new(uid.encode(), ";".join(basis).encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest[:8], "big")
     letters = []
     for _ in range(SUFFIX_LENGTH):

@@ -109,6 +109,8 @@ class Settings(BaseModel):
     """Regular expressions, comma separated, of labels that Nodes get from their Machines besides node-role.kubernetes.io and Cluster API's own domains."""
     sync_machine_annotations: str = ""
     """The same for annotations."""
+    cluster_topology: bool = False
+    """Whether ClusterClasses and Clusters' topologies are reconciled, and judged by admission (Cluster API's feature gate ClusterTopology)."""
     bootstrap_token_ttl_seconds: int = Field(default=900, ge=30, le=86400)
     """How long a bootstrap token lives from its making or last renewal (upstream: --bootstrap-token-ttl). A third of it is how often one is looked at."""
     otlp_endpoint: str = ""

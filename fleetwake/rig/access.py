@@ -12,7 +12,7 @@ from fleetwake.rig.errors import RigError
 from fleetwake.rig.records import Endpoints
 
 MANIFESTS = CHECKOUT / "deploy" / "k8s"
-APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac")
+APPLIED = ("base/namespace.yaml", "base/rbac", "components/dev-infrastructure/rbac", "components/topology/rbac")
 OLDER_VERSIONS = "components/older-versions/rbac"
 """What converting and migrating needs beyond that."""
 

@@ -13,15 +13,22 @@ from fleetwake.rig.cache import CHECKOUT
 from fleetwake.rig.rendering import CHART, RELEASE
 
 PAGE = CHECKOUT / "docs" / "security" / "rbac.md"
-ROLES = ("base/rbac", "components/dev-infrastructure/rbac", "components/redis/rbac", "components/older-versions/rbac")
+ROLES = (
+    "base/rbac",
+    "components/dev-infrastructure/rbac",
+    "components/topology/rbac",
+    "components/redis/rbac",
+    "components/older-versions/rbac",
+)
 SCOPES: Mapping[str, str] = {
     "namespaced": "in every namespace, or with `settings.common.namespace` in that one alone",
     "cluster": "kinds without namespaces",
+    "topology": "likewise, with `settings.common.cluster_topology` alone",
     "own": "in its own namespace",
     "older": "with `settings.common.served_versions`, kinds in every namespace",
 }
 _COMPUTED = re.compile(r"'\{\{.*?\}\}'")
-SUFFIXES: Mapping[str, str] = {"namespaced": "", "cluster": "-cluster", "own": "-own", "older": "-older"}
+SUFFIXES: Mapping[str, str] = {"namespaced": "", "cluster": "-cluster", "topology": "-topology", "own": "-own", "older": "-older"}
 HEAD = CHART / "access" / "rbac.head.md"
 
 

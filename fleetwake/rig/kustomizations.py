@@ -38,6 +38,7 @@ class Component:
 
 COMPONENTS: Mapping[str, Component] = {
     "dev-infrastructure": Component({"services.dev-infrastructure.enabled": "true"}),
+    "topology": Component({"settings.common.cluster_topology": "true"}),
     "kafka": Component({"kafka.deploy": "true"}),
     "redis": Component({"redis.deploy": "true"}),
     "strimzi": Component({"kafka.strimzi.enabled": "true"}),
@@ -124,6 +125,8 @@ def _unchecked(value: Any) -> Any:
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterable[dict[str, Any]]:
     """JSON patch operations that turn one object into the other; lists are replaced whole."""
     for key in [*before, *(key for key in after if key not in before)]:
+        if key == CHECKSUM:
+            continue
         place = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
         if key not in after:
             yield {"op": "remove", "path": place}

@@ -98,6 +98,8 @@ def _process(service: Service, number: int, port: int, where: tuple[Endpoints, P
         "FLEETWAKE_WEB_PORT": str(port),
         "FLEETWAKE_INSTANCE": instance,
         "FLEETWAKE_CONFIG_DIR": str(config),
+        # all that there is: its rights are applied with the others (fleetwake.rig.access)
+        "FLEETWAKE_CLUSTER_TOPOLOGY": "true",
         "FLEETWAKE_DATA_DIR": str(data),
     }
     ports = {"web": port}

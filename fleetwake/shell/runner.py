@@ -45,7 +45,7 @@ REFUSED_ONCE_WAIT = timedelta(seconds=2)
 
 
 class KeyState:
-    """What the worker remembers of a key between runs."""
+    """What the worker remembers of a key between runs, for each of its reconcilers."""
 
     __slots__ = ("attempts", "blocked", "failure", "held_back", "retrying", "unread", "verify")
 
@@ -65,7 +65,7 @@ class Runner:
         self._worker = worker
         self._carry_out = CarryOut(worker.hands)
         self._verifier = Verifier(worker.hands, self._carry_out)
-        self._states: dict[ObjectKey, KeyState] = {}
+        self._states: dict[tuple[str, ObjectKey], KeyState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self.timers = Timers(self._due)
@@ -82,7 +82,7 @@ class Runner:
         return 0 if self.draining else self._worker.options.runs_max - len(self._tasks)
 
     def _due(self, kind: str, key: ObjectKey) -> None:
-        state = self._states.get(key)
+        state = self._states.get((kind, key))
         # a worker that has more to do than it can does first what somebody waits for
         told_only = state is not None and state.held_back.due(self._worker.ports.clock.boot())
         self._worker.queues[kind].queue.add(key, patient=told_only)
@@ -107,17 +107,16 @@ class Runner:
             if open_tasks:
                 await asyncio.wait(set(open_tasks), timeout=seconds)
 
-    def forget(self, key: ObjectKey) -> None:
+    def forget(self, entry: KindQueue, key: ObjectKey) -> None:
         """Drop what is remembered of a key."""
-        state = self._states.pop(key, None)
+        state = self._states.pop((entry.kind.name, key), None)
         if state is not None and state.retrying is not None:
             state.retrying.cancel()
-        for name in self._worker.queues:
-            self.timers.set(name, key, None)
+        self.timers.set(entry.kind.name, key, None)
 
-    def lift(self, key: ObjectKey, change: Change) -> None:
+    def lift(self, entry: KindQueue, key: ObjectKey, change: Change) -> None:
         """A change of more than status, of the object itself or of one that wakes it, lifts the block that a terminal failure put on it."""
-        state = self._states.get(key)
+        state = self._states.get((entry.kind.name, key))
         if state is not None and state.blocked and _beyond_status(change):
             state.blocked, state.failure = False, None
 
@@ -160,7 +159,7 @@ class Runner:
 
     def _judge(self, entry: KindQueue, key: ObjectKey, error: BaseException) -> Verdict:
         worker, measured = self._worker, entry.measured
-        state = self._states.setdefault(key, KeyState())
+        state = self._states.setdefault((entry.kind.name, key), KeyState())
         state.attempts += 1
         verdict = policy(error, key, state.attempts)
         measured.errors.inc()
@@ -204,14 +203,14 @@ class Runner:
         worker, kind = self._worker, entry.kind
         held = worker.cache.get(key)
         if held is None:
-            self.forget(key)
+            self.forget(entry, key)
             return False
-        state = self._states.setdefault(key, KeyState())
+        state = self._states.setdefault((entry.kind.name, key), KeyState())
         started = worker.ports.clock.now()
         cluster = ClusterKey.parse(held.cluster) if held.cluster else None
         plan, view = self._decide(entry, key, state)
         if plan is None:
-            self.forget(key)
+            self.forget(entry, key)
             return False
         if state.blocked:
             plan = Plan(tuple(step for step in plan.steps if isinstance(step, Apply) and step.subresource == "status"), plan.requeue_after)
@@ -222,22 +221,23 @@ class Runner:
             if state.failure is not None and not state.blocked:
                 # kinds hold back while a failure is shown: with nothing left to show, only an observation without it goes on
                 state.failure = None
-                worker.wake(key)
+                entry.queue.add(key)
             return plan.requeue_after is not None
         plan, wait = self._split(kind.name, key, state, plan)
         if not plan.steps:
             return True
         with worker.ports.tracing.run(kind.name, key, cluster, wakeup.causes, started) as trace:
             run = RunContext(
-                key, kind.manager, "", cluster, partition.number, trace, lambda: worker.wake(key), lambda: partition.ready, lambda: not partition.dead
+                key, kind.manager, "", cluster, partition.number, trace, lambda: entry.queue.add(key), lambda: partition.ready, lambda: not partition.dead
             )
-            if plan.writes and self._must_verify(key, state, plan):
+            if plan.writes and self._must_verify(entry, key, state, plan):
                 plan, view = await self._verified(entry, run, state, view)
                 if plan is not None:
                     plan, wait = self._split(kind.name, key, state, plan)
             if plan is not None and plan.steps:
                 try:
                     await self._act(run, plan, view, wakeup, started)
+                    self._succeeded(entry, key)
                 finally:
                     self._count(entry, run)
         if wait is None:
@@ -275,8 +275,8 @@ class Runner:
         state.unread = failure
         return entry.kind.unreadable(Unread(key, worker.ports.clock.now(), held.state, failure))
 
-    def _must_verify(self, key: ObjectKey, state: KeyState, plan: Plan) -> bool:
-        return state.verify or plan.rests_on_absence or plan.guarded or key in self._worker.unverified
+    def _must_verify(self, entry: KindQueue, key: ObjectKey, state: KeyState, plan: Plan) -> bool:
+        return state.verify or plan.rests_on_absence or plan.guarded or (entry.kind.name, key) in self._worker.unverified
 
     async def _verified(self, entry: KindQueue, run: RunContext, state: KeyState, view: CacheView) -> tuple[Plan | None, CacheView]:
         worker = self._worker
@@ -291,7 +291,7 @@ class Runner:
                 return plan, fresh
             if same and fresh.reads == view.reads:
                 state.verify = False
-                worker.unverified.discard(run.key)
+                worker.unverified.discard((entry.kind.name, run.key))
                 return plan, fresh
             view = fresh
         raise ConflictError("what it was decided from keeps changing", operation=f"verify {run.key}")
@@ -310,14 +310,16 @@ class Runner:
                 self._tell(worker.results.done(run, wakeup.causes, started, plan))
         if run.failures:
             raise next((failure for failure in run.failures if isinstance(failure, FencedError)), run.failures[0])
-        state = self._states.get(run.key)
+
+    def _succeeded(self, entry: KindQueue, key: ObjectKey) -> None:
+        state = self._states.get((entry.kind.name, key))
         if state is None:
             return
         state.attempts = 0
         if state.failure is not None and not state.blocked:
             # what failed has now succeeded: observe once more, without the failure
             state.failure = None
-            worker.wake(run.key)
+            entry.queue.add(key)
 
     def _count(self, entry: KindQueue, run: RunContext) -> None:
         for outcome in run.outcomes:

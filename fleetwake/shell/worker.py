@@ -103,9 +103,9 @@ class Worker:
         self.listeners: list[Callable[[Change], None]] = []
         self.leaving: list[Callable[[Change], None]] = []
         self.epoch = 0
-        self.unverified: set[ObjectKey] = set()
+        self.unverified: set[tuple[str, ObjectKey]] = set()
         self.queues: dict[str, KindQueue] = {}
-        self._by_kind: dict[GroupKind, KindQueue] = {}
+        self._by_kind: dict[GroupKind, list[KindQueue]] = {}
         self._watches: dict[GroupKind, list[tuple[KindQueue, Watch]]] = {}
         self._any: list[tuple[KindQueue, Watch, frozenset[GroupKind]]] = []
         for kind in kinds:
@@ -157,7 +157,8 @@ class Worker:
     def _register(self, kind: Kind[Any]) -> None:
         queue = KeyedQueue(kind.name, self.ports.clock.boot, lambda: self.options.signal(kind.name))
         entry = KindQueue(kind, queue, self.metrics.of(kind.name))
-        self.queues[kind.name] = self._by_kind[kind.group_kind] = entry
+        self.queues[kind.name] = entry
+        self._by_kind.setdefault(kind.group_kind, []).append(entry)
         named = frozenset(watch.source for watch in kind.watches) | {kind.group_kind}
         for watch in kind.watches:
             if watch.source == ANY_KIND:
@@ -202,8 +203,9 @@ class Worker:
         for entry in self.queues.values():
             entry.queue.forget(keys)
         for key in keys:
-            self.runner.forget(key)
-            self.unverified.discard(key)
+            for entry in self._reconcilers(key):
+                self.runner.forget(entry, key)
+                self.unverified.discard((entry.kind.name, key))
             held = self.cache.get(key)
             if held is not None:
                 for leaver in self.leaving:
@@ -232,15 +234,18 @@ class Worker:
             self.sights.replay_finished(number)
         self._open(partition)
         keys = set(self.cache.keys_of_partition(number)) | {entry.key for entry in self._shared_keys(number)}
-        self.unverified |= keys
         for key in sorted(keys):
             held = self.cache.get(key)
             if held is not None:
                 for listener in self.listeners:
                     listener(Change(key, ClusterKey.parse(held.cluster) if held.cluster else None, None, held.state))
-            entry = self._by_kind.get(key.group_kind)
-            if entry is not None:
+            for entry in self._reconcilers(key):
+                self.unverified.add((entry.kind.name, key))
                 entry.queue.add(key, patient=True)
+
+    def _reconcilers(self, key: ObjectKey) -> Sequence[KindQueue]:
+        """Who reconciles the kind of a key: mostly one, or nobody."""
+        return self._by_kind.get(key.group_kind, ())
 
     def _shared_keys(self, number: int) -> Iterable[Any]:
         for entry in self.queues.values():
@@ -277,8 +282,7 @@ class Worker:
                 return
             if offset < partition.cursor:
                 self.metrics.records.labels("replayed").inc()
-                entry = self._by_kind.get(key.group_kind)
-                if entry is not None and self.cache.get(key) is not None:
+                for entry in self._reconcilers(key) if self.cache.get(key) is not None else ():
                     entry.queue.add(key, token=token, patient=True)
                 return
             partition.cursor = offset + 1
@@ -353,12 +357,12 @@ class Worker:
 
     def changed(self, change: Change, cause: Cause, token: Token | None = None, received: float = 0.0) -> None:
         """Wake every key that a change concerns."""
-        self.runner.lift(change.key, change)
         for listener in self.listeners:
             listener(change)
-        own = self._by_kind.get(change.key.group_kind)
-        if own is not None and own.kind.own(change):
-            own.queue.add(change.key, cause, token, received)
+        for own in self._reconcilers(change.key):
+            self.runner.lift(own, change.key, change)
+            if own.kind.own(change):
+                own.queue.add(change.key, cause, token, received)
         for entry, watch in self._watches.get(change.key.group_kind, ()):
             self._wake(entry, watch, change, cause, token, received)
         if change.key.group_kind != CONNECTION and not change.key.cluster:
@@ -376,7 +380,7 @@ class Worker:
             return
         for key in concerned:
             if self.cache.get(key) is not None:
-                self.runner.lift(key, change)
+                self.runner.lift(entry, key, change)
                 entry.queue.add(key, cause, token, received)
 
     def workload_changed(self, change: Change) -> None:
@@ -387,8 +391,7 @@ class Worker:
 
     def wake(self, key: ObjectKey) -> None:
         """Wake one key for a reason of the worker's own (a look came back, a service's local value changed)."""
-        entry = self._by_kind.get(key.group_kind)
-        if entry is not None:
+        for entry in self._reconcilers(key):
             entry.queue.add(key)
 
     # ---- running ----------------------------------------------------------------------------------------------------------------------
@@ -409,7 +412,7 @@ class Worker:
             key, wakeup = taken
             partition = self.partitions.get(self._place(key))
             if partition is None or not self.options.shard(partition.number):
-                self.runner.forget(key)
+                self.runner.forget(entry, key)
                 for token in wakeup.tokens:
                     token.release()
                 entry.queue.finished(key)

@@ -14,10 +14,11 @@ from fleetwake.process import run_process
 from fleetwake.settings import Settings
 from fleetwake.stream.web import HealthServer
 from services.admission.configurations import Address
+from services.admission.lookups import NoTopologies, Reads
 from services.admission.metrics import AdmissionMetrics
 from services.admission.references import References
 from services.admission.registration import ConversionRegistration, Registration
-from services.admission.server import serve
+from services.admission.server import Sources, serve
 from services.admission.sightings import following
 
 SERVICE = "admission"
@@ -37,20 +38,22 @@ async def run(settings: Settings) -> None:
     web = HealthServer((settings.web_bind, settings.web_port), metrics.registry, lambda: "" if signals.ready.is_set() else "no certificate yet", lambda: "")
     await web.start()
     try:
-        if settings.webhook_certificate_file and not settings.served_versions:
+        mounted = MountedCertificates(settings.webhook_files, serving) if settings.webhook_certificate_file else None
+        if mounted is not None and not (settings.cluster_topology or settings.served_versions):
             # nothing is asked of the API server, so no account is needed
-            await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals, References(None))
+            await _answer(settings, mounted, serving, metrics, signals, Sources())
             return
         config = await asyncio.to_thread(load, settings.kubeconfig)
         async with ApiClient(config, service=SERVICE, answered=RequestCounter(metrics.requests, config.server)) as client:
-            if settings.webhook_certificate_file:
-                # older references name versions that only other providers' definitions tell
-                await _answer(settings, MountedCertificates(settings.webhook_files, serving), serving, metrics, signals, References(client))
+            # older references name versions that only other providers' definitions tell
+            sources = Sources(References(client), Reads(client, settings.namespace) if settings.cluster_topology else NoTopologies())
+            if mounted is not None:
+                await _answer(settings, mounted, serving, metrics, signals, sources)
                 return
             address = Address(settings.webhook_service, settings.system_namespace, settings.webhook_url, only=settings.namespace)
             own = OwnCertificates(client, address, serving, _registering(client, address, settings))
             async with following(client, address, signals.changed, definitions=bool(settings.served_versions)):
-                await _answer(settings, own, serving, metrics, signals, References(client))
+                await _answer(settings, own, serving, metrics, signals, sources)
     finally:
         await web.stop()
 
@@ -68,11 +71,9 @@ def _registering(client: ApiClient, address: Address, settings: Settings) -> Reg
     return register
 
 
-async def _answer(
-    settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals, references: References
-) -> None:
+async def _answer(settings: Settings, certificates: Certificates, serving: Serving, metrics: AdmissionMetrics, signals: Signals, sources: Sources) -> None:
     # listening before the API server is told, so that it never asks in vain
-    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics, references) as (host, port):
+    async with serve((settings.webhook_bind, settings.webhook_port), serving.context, metrics, sources) as (host, port):
         log.info("%s started: instance %s, pid %d, webhooks on %s:%d", SERVICE, settings.instance, os.getpid(), host, port)
         await keep(certificates, signals)
 

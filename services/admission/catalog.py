@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from services.admission.rules import cluster, kubeadm_control_plane, machine, selecting, templates, workers
+from services.admission.rules import cluster, cluster_class, kubeadm_control_plane, machine, selecting, templates, workers
 from services.admission.rules.rule import Admission
 
 ADMISSIONS: tuple[Admission[Any], ...] = (
     cluster.ADMISSION,
+    cluster_class.ADMISSION,
     machine.ADMISSION,
     workers.MACHINE_SET,
     workers.MACHINE_DEPLOYMENT,

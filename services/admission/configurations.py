@@ -74,12 +74,12 @@ def _webhook(does: str, admission: Admission[Any], client_config: dict[str, Any]
             {
                 "apiGroups": [model.GROUP],
                 "apiVersions": [model.VERSION],
-                "operations": ["CREATE", "UPDATE"],
+                "operations": ["CREATE", "UPDATE", *(["DELETE"] if does == "validation" and admission.deletion else ())],
                 "resources": [model.PLURAL],
                 "scope": "Cluster" if model.SCOPE == "Cluster" else "Namespaced",
             }
         ],
-        "matchConditions": match_conditions(admission, needed),
+        "matchConditions": match_conditions(admission, needed, deletes=does == "validation" and bool(admission.deletion)),
         "matchPolicy": "Equivalent",
         "failurePolicy": admission.policy,
         "sideEffects": "None",
@@ -88,8 +88,8 @@ def _webhook(does: str, admission: Admission[Any], client_config: dict[str, Any]
     }
 
 
-def match_conditions(admission: Admission[Any], needed: str) -> list[dict[str, str]]:
-    """When the API server asks at all, as CEL; ``needed`` is the kind's own condition."""
+def match_conditions(admission: Admission[Any], needed: str, *, deletes: bool = False) -> list[dict[str, str]]:
+    """When the API server asks at all, as CEL; ``needed`` is the kind's own condition. ``deletes``: also about deletes, which come without an object."""
     changed = ["request.operation == 'CREATE'", "has(object.spec) != has(oldObject.spec)", "has(object.spec) && object.spec != oldObject.spec"]
     for annotation in admission.annotations:
         new, old = (
@@ -100,4 +100,5 @@ def match_conditions(admission: Admission[Any], needed: str) -> list[dict[str, s
     conditions = [("stays", "!has(object.metadata.deletionTimestamp)"), ("changes", " || ".join(f"({one})" for one in changed))]
     if needed:
         conditions.append(("concerns", needed))
-    return [{"name": name, "expression": expression} for name, expression in conditions]
+    always = "request.operation == 'DELETE' || " if deletes else ""
+    return [{"name": name, "expression": f"{always}({expression})" if always else expression} for name, expression in conditions]

@@ -19,7 +19,6 @@ from services.admission.rules.rule import Admission
 CHART_FILE = "chart/access/webhooks.yaml"
 RULES = "x-kubernetes-validations"
 ADDED_KEYWORDS = {"default": "filled in: {}", "minimum": "a number is at least {}", "pattern": "a text is like `{}`"}
-NOT_YET = {"ClusterClass": "Its own rules come with the topology."}
 HEAD = f"""# Admission
 
 <!-- made by `fleetwake schemas generate`; a test fails when it is not up to date -->
@@ -52,7 +51,10 @@ server whom to believe, in the webhook configurations. After two thirds of its l
 believes the former CA until it ends. With `services.admission.webhooks.certificates: cert-manager` the certificate comes from mounted files, read again
 within 10 s of a change, and the service has no rights in the API. `fleetwake_admission_certificate_expiry_seconds` says when the one in use ends.
 
-**Deliberately missing.** That the pool of an IPAddress is its claim's, and that a Cluster's topology fits its class: both take reads of other objects.
+**Other objects.** Whether a Cluster's topology fits its ClusterClass, and whether a class is used, is asked of the API server at that moment, with the setting
+`cluster_topology` on. A Cluster whose class is not there or not ready is stored with a warning.
+
+**Deliberately missing.** That the pool of an IPAddress is its claim's: it takes a read of another object.
 Conversion between versions: only v1beta2 is served.
 """
 
@@ -69,14 +71,14 @@ def rendered() -> str:
 
 def _kind(model: type[KubeObject], admission: Admission[Any] | None) -> Iterator[str]:
     if admission is None:
-        yield f"No webhook: its definition says all there is. {NOT_YET.get(model.KIND, '')}".strip()
+        yield "No webhook: its definition says all there is."
     else:
         yield f"Webhook: `{admission.policy}`, because {admission.why}."
     rows = [(f"`{path}`", says, where) for path, says, where in _of_definition(model)]
     if admission is not None:
         if admission.default is not None:
             rows += [(f"`{path}`", f"filled in: {value}", "webhook") for path, value in admission.default.fills]
-        rows += [(f"`{rule.path}`", rule.says, "webhook") for rule in admission.rules]
+        rows += [(f"`{rule.path}`", rule.says, "webhook") for rule in (*admission.rules, *admission.deletion)]
     if rows:
         yield ""
         yield "| field | rule | where |"

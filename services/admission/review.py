@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from fleetwake.errors import DecodeError
 from schemas.api.meta import KubeObject
 from services.admission.rules.changes import additions
-from services.admission.rules.rule import Admission, Asked, Violation
+from services.admission.rules.rule import Admission, Asked, Known, Violation
 
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
+DELETE = "DELETE"
+UNKNOWN = Known()
 CAUSES_MAX = 100
 """So many are told; who mends them is told the next."""
 
@@ -44,44 +46,51 @@ def answer(uid: str, response: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": uid, **response}})
 
 
-def mutate(admission: Admission[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+def mutate(admission: Admission[Any], request: Mapping[str, Any], known: Known = UNKNOWN) -> dict[str, Any]:
     """Fill in the defaults. What cannot be read is left as it is: the API server's own validation comes next and says what is wrong."""
     assert admission.default is not None
     try:
         asked = asked_of(admission.model, request)
     except ValidationError:
         return {"allowed": True}
-    filled = admission.default.fill(asked.new, asked.old)
+    filled = admission.default.complete(admission.default.fill(asked.new, asked.old), known)
     patch = list(additions(_wire(asked.new), _wire(filled)))
     if not patch:
         return {"allowed": True}
     return {"allowed": True, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
 
 
-def validate(admission: Admission[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+def validate(admission: Admission[Any], request: Mapping[str, Any], known: Known = UNKNOWN) -> dict[str, Any]:
     """Hold every rule against what is asked; what is wrong is told whole, each with its field path."""
+    deleted = request.get("operation") == DELETE
     try:
-        asked = asked_of(admission.model, request)
+        asked = asked_of(admission.model, request, known)
     except ValidationError as error:
+        if deleted:
+            # what cannot be read can go
+            return {"allowed": True}
         # the schema has passed it, so this is a field that only the model bounds
         found = [Violation(".".join(str(part) for part in one["loc"]), one["msg"]) for one in error.errors(include_input=False, include_url=False)]
         return refusal(admission, request, found)
-    found = [violation for rule in admission.rules for violation in rule.check(asked)]
-    return refusal(admission, request, found) if found else {"allowed": True}
+    found = [violation for rule in (admission.deletion if deleted else admission.rules) for violation in rule.check(asked)]
+    if found:
+        return refusal(admission, request, found)
+    told = () if deleted else tuple(admission.warns(asked))
+    return {"allowed": True, **({"warnings": list(told)} if told else {})}
 
 
-def asked_of(model: type[KubeObject], request: Mapping[str, Any]) -> Asked[Any]:
+def asked_of(model: type[KubeObject], request: Mapping[str, Any], known: Known = UNKNOWN) -> Asked[Any]:
     """What is asked, read. An old object that cannot be read counts as none: who mends it must not be held to it.
 
     Raises:
         ValidationError: the new object is not of the model.
     """
-    new, old = request.get("object") or {}, request.get("oldObject") or {}
+    new, old = request.get("object") or request.get("oldObject") or {}, request.get("oldObject") or {}
     try:
         before = model.model_validate(old) if old else None
     except ValidationError:
         before = None
-    return Asked(model.model_validate(new), before, new, old)
+    return Asked(model.model_validate(new), before, new, old, known)
 
 
 def refusal(admission: Admission[Any], request: Mapping[str, Any], found: Iterable[Violation]) -> dict[str, Any]:

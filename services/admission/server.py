@@ -7,32 +7,41 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from fleetwake.errors import DecodeError
+from fleetwake.errors import DecodeError, FleetwakeError
 from schemas.conversion import ConversionError
 from services.admission import conversion
 from services.admission.catalog import MUTATING, VALIDATING
+from services.admission.lookups import Lookups, NoTopologies
 from services.admission.metrics import AdmissionMetrics
 from services.admission.references import References
 from services.admission.review import answer, mutate, request_of, validate
-from services.admission.rules.rule import Admission
+from services.admission.rules.rule import Admission, Known
 
 log = logging.getLogger("services.admission")
 REVIEW_BYTES_MAX = 8 << 20
 """Two objects of the size that etcd takes, and what is around them."""
 
 KEEPALIVE_SECONDS = 120
-Decide = Callable[[Admission[Any], Mapping[str, Any]], dict[str, Any]]
+Decide = Callable[[Admission[Any], Mapping[str, Any], Known], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What answers rest on beside the request: versions of other kinds, and other objects. By default our own kinds are known, and topologies are off."""
+
+    references: References = field(default_factory=lambda: References(None))
+    lookups: Lookups = field(default_factory=NoTopologies)
 
 
 @asynccontextmanager
-async def serve(
-    address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics, references: References | None = None
-) -> AsyncIterator[tuple[str, int]]:
-    """Listen while the context is open; gives the address listened on. ``references`` tell versions of other kinds; without, our own are known.
+async def serve(address: tuple[str, int], context: ssl.SSLContext, metrics: AdmissionMetrics, sources: Sources = Sources()) -> AsyncIterator[tuple[str, int]]:
+    """Listen while the context is open; gives the address listened on.
 
     Raises:
         OSError: the address is taken.
@@ -40,8 +49,8 @@ async def serve(
     app = web.Application(client_max_size=REVIEW_BYTES_MAX)
     for routes, decide in ((MUTATING, mutate), (VALIDATING, validate)):
         for path, admission in routes.items():
-            app.router.add_post(path, _webhook(path, admission, decide, metrics))
-    app.router.add_post(conversion.PATH, _conversion(references or References(None), metrics))
+            app.router.add_post(path, _webhook(path, admission, partial(_decided, decide, admission, sources.lookups), metrics))
+    app.router.add_post(conversion.PATH, _conversion(sources.references, metrics))
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
     await runner.setup()
     try:
@@ -52,14 +61,21 @@ async def serve(
         await runner.cleanup()
 
 
-def _webhook(path: str, admission: Admission[Any], decide: Decide, metrics: AdmissionMetrics) -> Callable[[web.Request], Any]:
+async def _decided(decide: Decide, admission: Admission[Any], lookups: Lookups, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a request, by what the rules of its kind know of other objects."""
+    return decide(admission, asked, await lookups.known(admission.model, asked))
+
+
+def _webhook(
+    path: str, admission: Admission[Any], decided: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]], metrics: AdmissionMetrics
+) -> Callable[[web.Request], Any]:
     # models are built when they are first used, which the first who asks would wait for
     admission.model.model_rebuild()
     refused = metrics.refused.labels(path)
 
     async def answered(body: bytes) -> bytes:
         asked = request_of(body)
-        response = decide(admission, asked)
+        response = await decided(asked)
         if not response["allowed"]:
             refused.inc()
             _tell(path, asked, response)
@@ -96,6 +112,10 @@ def _measured(path: str, answered: Callable[[bytes], Awaitable[bytes]], metrics:
             return web.Response(body=body, content_type="application/json")
         except DecodeError as error:
             code = 400
+            return web.Response(text=f"{error}\n", status=code)
+        except FleetwakeError as error:
+            # what the answer rests on is not to be had: the API server does as the webhook's policy says
+            log.warning("%s cannot answer: %s", path, error)
             return web.Response(text=f"{error}\n", status=code)
         except web.HTTPException as error:
             code = error.status

@@ -13,7 +13,7 @@ from services.reconcilers.kinds.kubeadm_config.observed import FETCH_POINT, TOKE
 from services.reconcilers.kinds.machine.observed import NODE_SYNC, NodeSync
 from services.reconcilers.kinds.machine_deployment.extension import ANSWERS
 from services.reconcilers.kinds.machine_deployment.strategy import ASK
-from services.reconcilers.registry import KINDS
+from services.reconcilers.registry import KINDS, TOPOLOGY_KINDS
 from services.reconcilers.strategy_calls import StrategyCalls
 
 NAME = "reconcilers"
@@ -38,7 +38,8 @@ def spec_of(settings: Settings) -> ServiceSpec:
 
     token_life = timedelta(seconds=settings.bootstrap_token_ttl_seconds)
     found = {ANSWERS: calls.told, NODE_SYNC: node_sync(settings), TOKEN_LIFE: token_life} | ({FETCH_POINT: point} if point is not None else {})
-    return ServiceSpec(NAME, KINDS, actions={ASK: calls.ask}, locals=found, before=before, after=after)
+    kinds = (*KINDS, *TOPOLOGY_KINDS) if settings.cluster_topology else KINDS
+    return ServiceSpec(NAME, kinds, actions={ASK: calls.ask}, locals=found, before=before, after=after)
 
 
 def node_sync(settings: Settings) -> NodeSync:

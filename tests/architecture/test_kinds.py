@@ -10,6 +10,8 @@ import pytest
 
 from fleetwake.kind import Kind
 from schemas.api.registry import KINDS as MODELS
+from services.reconcilers.kinds.cluster.reconcile import OWNED as CLUSTER_OWNED
+from services.reconcilers.kinds.cluster_topology.condition import TOPOLOGY_RECONCILED
 from tests.architecture.source_tree import ROOT, functions, imports, is_kind, sources, text, tree
 
 IO_MODULES = frozenset(
@@ -25,12 +27,14 @@ PURE = (
 )  # fmt: skip
 
 REGISTRIES = sorted(path.parent.name for path in ROOT.glob("services/*/registry.py"))
-PURE_FILES = [path for path in sources() if is_kind(path) or path.parts[0] == "schemas" or str(path) in PURE]
+PURE_FOLDERS = ("schemas", "fleetwake/topology")
+PURE_FILES = [path for path in sources() if is_kind(path) or str(path).startswith(PURE_FOLDERS) or str(path) in PURE]
 
 
 def registered() -> list[tuple[str, Kind[object]]]:
     """Every kind with the service that registers it."""
-    return [(service, kind) for service in REGISTRIES for kind in importlib.import_module(f"services.{service}.registry").KINDS]
+    found = [(service, importlib.import_module(f"services.{service}.registry")) for service in REGISTRIES]
+    return [(service, kind) for service, module in found for kind in (*module.KINDS, *getattr(module, "TOPOLOGY_KINDS", ()))]
 
 
 @pytest.mark.parametrize("path", PURE_FILES, ids=str)
@@ -69,9 +73,18 @@ def test_field_managers_are_not_shared() -> None:
     assert len(managers) == len(set(managers))
 
 
-def test_no_service_has_two_reconcilers_of_a_kind() -> None:
-    names = [(service, kind.group_kind) for service, kind in registered()]
+def test_a_second_reconciler_of_a_kind_has_a_name_of_its_own() -> None:
+    """Queues, deadlines, failures, confirmations and metrics are by name; one reconciler of a kind in a service is the kind's own."""
+    names = [(service, kind.name) for service, kind in registered()]
     assert len(names) == len(set(names))
+    for service, kind in registered():
+        assert not kind.controller or kind.controller.startswith("topology/")
+        assert any(other == service and one.model is kind.model and not one.controller for other, one in registered()), kind.name
+
+
+def test_reconcilers_of_the_same_kind_tell_different_conditions() -> None:
+    """Conditions are a map by type with one writer each; two reconcilers of an object must not take them from each other."""
+    assert set(CLUSTER_OWNED.condition_types).isdisjoint({TOPOLOGY_RECONCILED})
 
 
 @pytest.mark.parametrize(("service", "kind"), registered(), ids=lambda value: value if isinstance(value, str) else value.name)

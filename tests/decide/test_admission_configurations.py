@@ -16,6 +16,7 @@ from services.admission.page import CHART_FILE, chart_text, rendered
 from services.admission.registration import says
 
 URL = "https://127.0.0.1:9443"
+DELETED = ("validation.clusterclass.cluster.x-k8s.io",)
 MUTATE, VALIDATE = configurations(Address("admission", "system", URL), b"PEM")
 WEBHOOKS: list[dict[str, Any]] = [*MUTATE["webhooks"], *VALIDATE["webhooks"]]
 
@@ -35,13 +36,15 @@ def test_only_whole_objects_of_our_own_kinds_are_asked_about() -> None:
         # no star and no subresource: neither status nor scale
         assert [(group, plural) for group in rule["apiGroups"] for plural in rule["resources"]] == [pair for pair in ours if pair[1] == rule["resources"][0]]
         assert (rule["operations"], rule["apiVersions"], webhook["sideEffects"], webhook["matchPolicy"]) == (
-            ["CREATE", "UPDATE"],
+            ["CREATE", "UPDATE", *(["DELETE"] if webhook["name"] in DELETED else [])],
             ["v1beta2"],
             "None",
             "Equivalent",
         )
         conditions = {condition["name"]: condition["expression"] for condition in webhook["matchConditions"]}
-        assert conditions["stays"] == "!has(object.metadata.deletionTimestamp)"
+        stays = "!has(object.metadata.deletionTimestamp)"
+        # a delete comes without the object
+        assert conditions["stays"] == (f"request.operation == 'DELETE' || ({stays})" if webhook["name"] in DELETED else stays)
         assert "object.spec != oldObject.spec" in conditions["changes"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.reconcilers.bootstrap.go_template import TemplateError, render
+from fleetwake.templating.go_template import TemplateError, render
 
 DATA = {"controlPlane": {"version": "v1.34.2"}}
 
@@ -36,6 +36,12 @@ RENDERED = [
     pytest.param("{{ .controlPlane }}", "map[version:v1.34.2]", id="map"),
     pytest.param("{{ 1.50 }} {{ -3 }} {{ false }}", "1.5 -3 false", id="numbers"),
     pytest.param("{{if .controlPlane}}a{{end}}", "a", id="tight"),
+    pytest.param("{{ range $key, $value := .controlPlane }}{{ $key }}={{ $value }}{{ end }}", "version=v1.34.2", id="range over a map"),
+    pytest.param("{{ range .missing }}x{{ else }}none{{ end }}", "none", id="range over nothing"),
+    pytest.param("{{ range 5 }}{{ if eq . 1 }}{{ continue }}{{ end }}{{ if eq . 3 }}{{ break }}{{ end }}{{ . }}{{ end }}", "02", id="break and continue"),
+    pytest.param('{{ define "x" }}<{{ .version }}>{{ end }}{{ template "x" .controlPlane }}', "<v1.34.2>", id="define"),
+    pytest.param('{{ block "x" .controlPlane }}{{ .version }}{{ end }}', "v1.34.2", id="block"),
+    pytest.param("{{ with .missing }}a{{ else with .controlPlane }}{{ .version }}{{ end }}", "v1.34.2", id="else with"),
 ]
 
 
@@ -50,8 +56,15 @@ REFUSED = [
     ("{{ end }}", "without a beginning"),
     ("{{ else }}", "without a beginning"),
     ("{{ if true }}a{{ else }}b{{ else }}c{{ end }}", "two else"),
-    ("{{ range .controlPlane }}{{ end }}", "range is not supported"),
-    ('{{ template "x" }}', "template is not supported"),
+    ("{{ range .controlPlane.version }}{{ end }}", "a range over"),
+    ('{{ template "x" }}', "not defined"),
+    ("{{ nil }}", "nil is no command"),
+    ("{{ with nil }}{{ end }}", "nil is no command"),
+    ("{{ break }}", "outside a range"),
+    ("{{ if true }}{{ continue }}{{ end }}", "outside a range"),
+    ('{{ if true }}{{ define "x" }}{{ end }}{{ end }}', "inside a block"),
+    ("{{ range $a, $b, $c := .controlPlane }}{{ end }}", "one or two variables"),
+    ("{{ template }}", "no name"),
     ("{{ .controlPlane.version | upper }}", "function upper is not known"),
     ("{{ upper }}", "function upper is not known"),
     ('{{ eq 1 "1" }}', "eq cannot be called"),

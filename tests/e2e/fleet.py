@@ -186,6 +186,8 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
     if cluster is None:
         return [f"Cluster {name} is not there"]
     lacking = []
+    if "topology" in cluster["spec"]:
+        lacking += _unlike_topology(cluster)
     if condition(cluster, "Available") != "True":
         lacking.append(f"Cluster {name} is not Available: {told(cluster, 'Available')}")
     machines = world.all("Machine", namespace, name)
@@ -208,10 +210,18 @@ def unsettled(world: World, namespace: str, name: str) -> list[str]:
         owned_machines = [machine for machine in machines if controller(machine) == ("MachinePool", pool["metadata"]["name"])]
         lacking += _short(pool, owned_machines, pool["spec"]["template"]["spec"].get("version"))
     for plane in world.all("KubeadmControlPlane", namespace):
-        if plane["metadata"]["name"] == cluster["spec"]["controlPlaneRef"]["name"]:
+        if plane["metadata"]["name"] == (cluster["spec"].get("controlPlaneRef") or {}).get("name"):
             owned_machines = [machine for machine in machines if controller(machine) == ("KubeadmControlPlane", plane["metadata"]["name"])]
             lacking += _short(plane, owned_machines, plane["spec"]["version"])
     return lacking + _unsummed(cluster, machines)
+
+
+def _unlike_topology(cluster: Object) -> list[str]:
+    name, generation = cluster["metadata"]["name"], cluster["metadata"]["generation"]
+    found = next((one for one in (cluster.get("status") or {}).get("conditions") or () if one["type"] == "TopologyReconciled"), {})
+    if found.get("status") == "True" and found.get("observedGeneration") == generation:
+        return []
+    return [f"Cluster {name} is not as its topology of generation {generation}: {told(cluster, 'TopologyReconciled')}"]
 
 
 def _unsummed(cluster: Object, machines: list[Object]) -> list[str]:

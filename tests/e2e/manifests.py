@@ -122,3 +122,43 @@ def stuck_hosts(name: str, namespace: str) -> Document:
     document = _template(name, namespace, ("vm", "node", "apiServer", "etcd"))
     document["spec"]["template"]["spec"]["backend"]["inMemory"]["vm"] = {"provisioning": {"startupDuration": "1h"}}
     return document
+
+
+def cluster_class(name: str, namespace: str) -> list[Document]:
+    """A class on emulated hosts and its templates; its variable ``word`` is written into every worker's bootstrap data."""
+
+    def ref(api_version: str, kind: str) -> Document:
+        return {"templateRef": {"apiVersion": api_version, "kind": kind, "name": name}}
+
+    selector = {"apiVersion": BOOTSTRAP, "kind": "KubeadmConfigTemplate", "matchResources": {"machineDeploymentClass": {"names": ["*"]}}}
+    command = {"op": "add", "path": "/spec/template/spec/preKubeadmCommands", "valueFrom": {"template": "- echo {{ .word | quote }}"}}
+    schema = {"openAPIV3Schema": {"type": "string", "default": "a", "minLength": 1}}
+    spec = {
+        "infrastructure": ref(INFRASTRUCTURE, "DevClusterTemplate"),
+        "controlPlane": {**ref(CONTROL_PLANE, "KubeadmControlPlaneTemplate"), "machineInfrastructure": ref(INFRASTRUCTURE, "DevMachineTemplate")},
+        "workers": {
+            "machineDeployments": [
+                {"class": "default", "bootstrap": ref(BOOTSTRAP, "KubeadmConfigTemplate"), "infrastructure": ref(INFRASTRUCTURE, "DevMachineTemplate")}
+            ]
+        },
+        "variables": [{"name": "word", "required": False, "schema": schema}],
+        "patches": [{"name": "word", "definitions": [{"selector": selector, "jsonPatches": [command]}]}],
+    }
+    return [
+        _document(CORE, "ClusterClass", name, namespace, spec),
+        _document(INFRASTRUCTURE, "DevClusterTemplate", name, namespace, {"template": {"spec": {"backend": {"inMemory": {}}}}}),
+        _document(CONTROL_PLANE, "KubeadmControlPlaneTemplate", name, namespace, {"template": {"spec": {"kubeadmConfigSpec": {"format": "cloud-config"}}}}),
+        _template(name, namespace, ("vm", "node", "apiServer", "etcd")),
+        _document(BOOTSTRAP, "KubeadmConfigTemplate", name, namespace, {"template": {"spec": {"format": "cloud-config"}}}),
+    ]
+
+
+def classed(name: str, namespace: str, class_name: str, *, workers: list[Document], version: str = VERSION, control_planes: int = 1) -> Document:
+    """A Cluster of a class, with MachineDeployments as they stand in a topology."""
+    topology = {
+        "classRef": {"name": class_name},
+        "version": version,
+        "controlPlane": {"replicas": control_planes},
+        "workers": {"machineDeployments": [{"class": "default", **one} for one in workers]},
+    }
+    return _document(CORE, "Cluster", name, namespace, {"topology": topology})

@@ -24,6 +24,7 @@ DECISION = "authorization.k8s.io/decision"
 RUNNING = ("watcher", "reconcilers", "remediation", "admission", "autoscaler-bridge", "dev-infrastructure", "prepare")
 KUBECTL_LIMIT_S = 30
 REMEDIATED_LIMIT_S = 60.0
+MANAGED = "managed"
 
 Asked = tuple[str, str, str, str]
 """Service, API group, resource (with its subresource), verb."""
@@ -61,7 +62,10 @@ def _asked(service: str, event: dict[str, Any]) -> Iterable[Asked]:
 
 @pytest.fixture(scope="module")
 def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """A cluster's whole life: made, scaled, rolled out, a Machine replaced, another remediated, a pool, one more and one less by an autoscaler, deleted."""
+    """A cluster's whole life: made, scaled, rolled out, a Machine replaced, another remediated, a pool, one more and one less by an autoscaler, deleted.
+
+    And one of a class: its templates rotated, its health check and its workers taken away.
+    """
     namespace, name = fleet.namespace("rights"), "humble"
     workers, plane = f"machinedeployment/{name}-workers", f"kubeadmcontrolplane/{name}-control-plane"
     fleet.apply(*manifests.cluster(name, namespace, workers=2))
@@ -77,8 +81,27 @@ def life(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     _remediated(fleet, namespace, name)
     _autoscaled(fleet, namespace, name, tmp_path_factory.mktemp("autoscaler"))
     fleet.kubectl("-n", namespace, "delete", "cluster", name, "--wait=false")
-    fleet.recorder.wait(lambda world: left_of(world, namespace, name), 60.0, f"{name} gone")
+    _managed(fleet, namespace)
+    for one in (name, MANAGED):
+        fleet.recorder.wait(lambda world, one=one: left_of(world, namespace, one), 60.0, f"{one} gone")
+    fleet.kubectl("-n", namespace, "delete", "clusterclass", MANAGED)
     return fleet
+
+
+def _managed(fleet: Fleet, namespace: str) -> None:
+    """A topology with workers that have a health check: a variable is changed, the check is dropped, the workers leave, and the cluster is deleted."""
+    checked = {"name": "md-0", "replicas": 1, "healthCheck": {"checks": {"nodeStartupTimeoutSeconds": 300}}}
+    fleet.apply(*manifests.cluster_class(MANAGED, namespace), manifests.classed(MANAGED, namespace, MANAGED, workers=[checked]))
+    fleet.settle(namespace, MANAGED)
+    unchecked = {"class": "default", "name": "md-0", "replicas": 1}
+    for topology in (
+        {"variables": [{"name": "word", "value": "b"}]},
+        {"workers": {"machineDeployments": [unchecked]}},
+        {"workers": None},
+    ):
+        fleet.patch(namespace, f"cluster/{MANAGED}", {"spec": {"topology": topology}})
+        fleet.settle(namespace, MANAGED)
+    fleet.kubectl("-n", namespace, "delete", "cluster", MANAGED, "--wait=false")
 
 
 def _pooled(fleet: Fleet, namespace: str, name: str) -> None:
@@ -178,7 +201,9 @@ REFUSED = {
         ("create", "clusters.cluster.x-k8s.io"),
         ("delete", "clusters.cluster.x-k8s.io"),
         ("watch", "machines.cluster.x-k8s.io"),
-        ("create", "machinedeployments.cluster.x-k8s.io"),
+        ("create", "clusterclasses.cluster.x-k8s.io"),
+        ("patch", "clusterclasses.cluster.x-k8s.io"),
+        ("create", "kubeadmcontrolplanetemplates.controlplane.cluster.x-k8s.io"),
         ("patch", "devmachines.infrastructure.cluster.x-k8s.io/status"),
         ("create", "clusterroles.rbac.authorization.k8s.io"),
         ("create", "pods"),
@@ -230,6 +255,13 @@ REFUSED = {
         ("get", "devmachinetemplates.infrastructure.cluster.x-k8s.io"),
     ],
 }
+
+
+def test_who_uses_no_class_gives_no_right_to_make_what_one_names() -> None:
+    """What topologies need is in a role of its own; the other roles of the reconcilers let them make no workers, control planes and health checks."""
+    made = ("machinedeployments", "machinepools", "machinehealthchecks", "kubeadmcontrolplanes", "kubeadmconfigtemplates")
+    scopes = {grant.scope for grant in grants() if grant.service == "reconcilers" and "create" in grant.verbs and set(grant.resources) & set(made)}
+    assert scopes == {"topology"}
 
 
 @pytest.mark.parametrize("service", REFUSED)

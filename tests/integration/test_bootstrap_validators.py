@@ -22,7 +22,7 @@ from fleetwake.rig.binaries import kubernetes_version
 from fleetwake.rig.progress import Progress
 from fleetwake.rig.toolchain import debian
 from fleetwake.rig.tools import tool
-from services.reconcilers.bootstrap.go_template import render
+from fleetwake.templating.go_template import render
 from services.reconcilers.bootstrap.host import Role
 from services.reconcilers.kubeadm.versions import kubeadm_api
 from tests.decide.bootstrap_world import EXTRA, PROXY, SPEC, data, inputs, stored, worker_spec

@@ -96,7 +96,7 @@ class TestOutcomes:
         world.parent()
         world.deaf = True
         world.api.patch(f"parents.{GROUP}", (NAMESPACE, "p"), {"spec": {"n": 2}}, PatchType.MERGE)
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         for number in list(world.worker.partitions):
             world.worker.resume(number)
         await world.settle(2)

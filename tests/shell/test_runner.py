@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from fleetwake.shell.policy import BACKOFF_CAP, FORBIDDEN_CAP
 from fleetwake.shell.ports import Request, Response
 from fleetwake.shell.results import open_runs
 from fleetwake.sim.apiserver import PatchType
+from fleetwake.sim.kube import respond
 from schemas.results import Done, Planned, Recovered
 from tests.shell.shell_world import CLUSTER, GROUP, NAMESPACE, Seen, ShellWorld, Tuning, child_body, child_key, kind_of, parent_key, simulated, status_response
 
@@ -184,7 +186,7 @@ class TestTerminalFailures:
         assert world.worker.metrics.terminal_errors.labels("Parent")._value.get() >= 1
         world.api.patch(f"parents.{GROUP}", (NAMESPACE, "sick"), {"spec": {}}, PatchType.MERGE)
         await world.settle(1)
-        assert not world.worker.runner._states[parent_key("sick")].blocked
+        assert not world.worker.runner._states["Parent", parent_key("sick")].blocked
 
 
 @simulated
@@ -367,3 +369,61 @@ def test_open_runs(closing: list[str], left: list[str]) -> None:
         more = {"outcome": "done", "steps": [], "durationMs": 1} if what == "done" else {"found": "absent"}
         records.append((Done if what == "done" else Recovered).model_validate({**run, "planId": name, **more}))
     assert [record.plan_id for record in open_runs(records)] == left
+
+
+class TestTwoReconcilersOfAKind:
+    """Each has its own queue, deadlines, failures and confirmations; what one cannot do keeps the other from nothing."""
+
+    @simulated
+    async def test_a_failure_of_one_blocks_only_that_one(self) -> None:
+        def refused(seen: Seen) -> Plan:
+            return Plan((Patch(seen.key, API, seen.uid, {"spec": {"by": "other"}}, "never taken"),))
+
+        world = ShellWorld(kind_of(one_child), replace(kind_of(refused), manager="other", controller="topology/parent"))
+        world.kube.answer("PATCH", "/parents/p", status_response(422, "Invalid", "no", causes=[{"field": "spec", "message": "no"}]), times=1000)
+        world.kube.before.insert(0, lambda request: None if request.query.get("fieldManager") == "other" else respond(world.api, request))
+        world.own_all()
+        world.parent()
+        await world.settle(5)
+        assert world.get(child_key("c")) is not None
+        assert (world.get(parent_key("p")) or {})["status"] == {"children": 1}
+        states = world.worker.runner._states
+        assert states["topology/parent", parent_key("p")].failure is not None and states["Parent", parent_key("p")].failure is None
+        metrics = world.worker.metrics
+        assert metrics.terminal_errors.labels("topology/parent")._value.get() >= 1 and metrics.terminal_errors.labels("Parent")._value.get() == 0
+
+    @simulated
+    async def test_each_confirms_what_it_was_decided_from(self) -> None:
+        """A plan of the one that was confirmed says nothing of the other's, which rests on other reads."""
+
+        def noting(seen: Seen) -> Plan:
+            return Plan() if seen.parent.metadata.labels.get("seen") else Plan((Patch(seen.key, API, seen.uid, {"metadata": {"labels": {"seen": "1"}}}, "x"),))
+
+        world = ShellWorld(kind_of(one_child), replace(kind_of(noting), manager="other", controller="topology/parent"))
+        world.parent()
+        parent = world.get(parent_key("p"))
+        assert parent is not None
+        world.own_all(verified=False)
+        world.deliver("ADDED", parent)
+        world.worker.unverified |= {("Parent", parent_key("p")), ("topology/parent", parent_key("p"))}
+        await world.settle(5)
+        confirmed = {name: world.worker.metrics.verified.labels(name, "same")._value.get() for name in ("Parent", "topology/parent")}
+        assert min(confirmed.values()) >= 1, confirmed
+        assert not {name for name, key in world.worker.unverified if key == parent_key("p")}
+
+    @simulated
+    async def test_each_has_its_own_deadline(self) -> None:
+        runs: dict[str, list[float]] = {"Parent": [], "topology/parent": []}
+
+        def every(name: str, seconds: float) -> Kind[Seen]:
+            def reconcile(seen: Seen) -> Plan:
+                runs[name].append(asyncio.get_running_loop().time())
+                return Plan(requeue_after=timedelta(seconds=seconds))
+
+            return kind_of(reconcile)
+
+        world = ShellWorld(every("Parent", 10), replace(every("topology/parent", 25), manager="other", controller="topology/parent"))
+        world.own_all()
+        world.parent()
+        await world.settle(101)
+        assert (len(runs["Parent"]), len(runs["topology/parent"])) == (11, 5)

@@ -56,7 +56,7 @@ class TestAfterATakeover:
         parent = world.parent(spec={"n": 2})
         world.deaf = True
         world.create(owned(parent, "c1"))
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         go_on(world)
         await world.settle(5)
         assert [child["metadata"]["name"] for child in world.api.list(CHILDREN, NAMESPACE)["items"]] == ["c1"]
@@ -70,7 +70,7 @@ class TestAfterATakeover:
         world.parent(spec={"n": 1})
         world.deaf = True
         world.api.patch(PARENTS, (NAMESPACE, "p"), {"spec": {"n": 2}}, PatchType.MERGE)
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         go_on(world)
         await world.settle(5)
         assert [child["metadata"]["name"] for child in world.api.list(CHILDREN, NAMESPACE)["items"]] == ["c2"]
@@ -83,7 +83,7 @@ class TestAfterATakeover:
         world.parent()
         world.deaf = True
         world.api.delete(PARENTS, NAMESPACE, "p")
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         go_on(world)
         await world.settle(5)
         assert not world.kube.writes and world.worker.cache.get(parent_key("p")) is None
@@ -97,7 +97,7 @@ class TestAfterATakeover:
         world.deaf = True
         world.api.delete(PARENTS, NAMESPACE, "p")
         new = world.parent()
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         go_on(world)
         await world.settle(5)
         child = world.get(child_key("c0"))
@@ -114,7 +114,7 @@ class TestAfterATakeover:
         world = ShellWorld(kind_of(reconcile))
         world.own_all()
         world.parent(spec={"n": 1})
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         await world.settle()
         first = len(reads(world))
         assert first > 0
@@ -128,7 +128,7 @@ class TestAfterATakeover:
         world = ShellWorld(kind_of(lambda seen: Plan()))
         world.own_all()
         world.parent()
-        world.worker.unverified.add(parent_key("p"))
+        world.worker.unverified.add(("Parent", parent_key("p")))
         await world.settle()
         assert not world.kube.requests
 
@@ -187,7 +187,7 @@ async def test_a_world_that_never_holds_still_backs_off() -> None:
             world.api.patch(PARENTS, (NAMESPACE, "p"), {"spec": {"n": turn[0]}}, PatchType.MERGE)
 
     world.kube.before.append(restless)
-    world.worker.unverified.add(parent_key("p"))
+    world.worker.unverified.add(("Parent", parent_key("p")))
     go_on(world)
     await world.settle(60)
     assert world.worker.metrics.errors.labels("Parent")._value.get() >= 2

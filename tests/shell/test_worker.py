@@ -127,7 +127,7 @@ class TestPartitions:
         world.worker.assign([HOME])
         world.worker.replay(HOME, world.record(ADDED, state("p", 10)))
         world.worker.replay_finished(HOME, 1)
-        assert world.worker.unverified == {parent_key("p")}
+        assert world.worker.unverified == {("Parent", parent_key("p"))}
 
     @simulated
     async def test_another_shard_s_keys_are_left_alone(self) -> None:

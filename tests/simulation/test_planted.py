@@ -106,7 +106,7 @@ def resurrected_object(patch: pytest.MonkeyPatch) -> None:
 def absence_trusted(patch: pytest.MonkeyPatch) -> None:
     """What is not in the cache is not there."""
 
-    def must_verify(self: Runner, key: Any, state: Any, plan: Plan) -> bool:
+    def must_verify(self: Runner, entry: Any, key: Any, state: Any, plan: Plan) -> bool:
         return bool(plan.guarded)
 
     patch.setattr(Runner, "_must_verify", must_verify)

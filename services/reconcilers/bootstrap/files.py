@@ -10,8 +10,8 @@ from typing import Any
 from fleetwake import yaml_text
 from fleetwake.errors import InvalidError
 from fleetwake.plan import SecretInputs
+from fleetwake.templating import go_format, go_template
 from schemas.keys import ObjectKey
-from services.reconcilers.bootstrap import go_format, go_template
 from services.reconcilers.bootstrap.host import HostFile, Json
 from services.reconcilers.kubeadm.secrets import CertificateFile, secret_data
 

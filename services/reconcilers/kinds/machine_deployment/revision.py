@@ -28,7 +28,10 @@ from services.reconcilers.kinds.machine_deployment.template import rollout_equal
 MANAGER = "capi-machinedeployment"
 REVISION_HISTORY = "machinedeployment.clusters.x-k8s.io/revision-history"
 IN_PLACE = ("min_ready_seconds", "readiness_gates", "deletion", "taints")
-NOT_COPIED = frozenset({labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA, STRATEGY})
+NOT_COPIED = frozenset(
+    {labels.LAST_APPLIED, labels.REVISION, REVISION_HISTORY, labels.DESIRED_REPLICAS, labels.MAX_REPLICAS, labels.CONVERSION_DATA, labels.TOPOLOGY_FIELDS}
+    | {STRATEGY}
+)
 """Annotations of a MachineDeployment that its MachineSets do not get."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
