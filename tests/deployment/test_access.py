@@ -115,12 +115,18 @@ def test_the_bridge_makes_and_deletes_nothing_and_writes_no_machine_but_its_meta
 
 
 def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object() -> None:
-    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope != "older"}
+    optional = ("older", "topology")
+    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope not in optional}
     own = (Settings().webhook_service,)
     assert found == {
         (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "list", "patch", "watch")),
         (("secrets",), own, ("get", "list", "update", "watch")),
     }
+
+
+def test_admission_with_topologies_reads_classes_and_who_names_them() -> None:
+    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope == "topology"}
+    assert found == {(("clusterclasses",), (), ("get",)), (("clusters",), (), ("list",))}
 
 
 def test_admission_with_older_versions_reads_definitions_and_changes_those_that_it_converts() -> None:
