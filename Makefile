@@ -52,7 +52,7 @@ test-servers: servers tools ## the tests on real servers, which the test session
 	@# real servers share two cores with everything else: what failed runs once more, alone and said so; failing twice is red
 	$(BIN)/pytest -q -m "$(SERVERS)" $(ARGS) || { \
 	  echo "== FLAKY OR BROKEN: what failed above runs once more =="; \
-	  $(BIN)/pytest -q -m "$(SERVERS)" --last-failed --last-failed-no-failures none; }
+	  $(BIN)/python -m tests.again > $(VENV)/again.txt && $(BIN)/pytest -q @$(VENV)/again.txt; }
 
 test: ## all of it: lint, quick tests, tests on real servers
 	$(MAKE) install

@@ -21,6 +21,7 @@ START_TICKS_FIELD = 19  # of /proc/<pid>/stat, counted behind the command's name
 STATE_FIELD = 0
 THREADS_FIELD = 17
 DEAD_STATES = frozenset("ZXx")
+STOPPED_STATES = frozenset("Tt") | DEAD_STATES
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -89,6 +90,29 @@ def wait_gone(processes: Iterable[ProcessId], limit_s: float) -> list[ProcessId]
         time.sleep(PAUSE_S)
         left = [process for process in left if alive(process)]
     return left
+
+
+def wait_stopped(process: ProcessId, limit_s: float) -> bool:
+    """Wait until SIGSTOP has stopped every thread; returns whether it had within ``limit_s`` seconds.
+
+    The signal begins with whichever thread is scheduled first: on a busy machine the others go on for some milliseconds.
+    """
+    deadline = time.monotonic() + limit_s
+    while not _stopped(process.pid):
+        if time.monotonic() > deadline or not alive(process):
+            return False
+        time.sleep(PAUSE_S)
+    return True
+
+
+def _stopped(pid: int) -> bool:
+    states = []
+    for thread in (PROC / str(pid) / "task").glob("*/stat"):
+        try:
+            states.append(thread.read_text().rpartition(")")[2].split()[STATE_FIELD])
+        except OSError:  # it ended meanwhile
+            continue
+    return bool(states) and STOPPED_STATES.issuperset(states)
 
 
 def stop(limits: Mapping[ProcessId, float]) -> list[ProcessId]:

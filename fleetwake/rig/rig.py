@@ -18,7 +18,7 @@ from fleetwake.rig.cache import default_state_dir
 from fleetwake.rig.errors import RigError
 from fleetwake.rig.kafka import BROKERS_MAX
 from fleetwake.rig.probes import wait_until
-from fleetwake.rig.processes import MARKER, alive, identify, marked, send, spawn, stop, wait_gone
+from fleetwake.rig.processes import MARKER, alive, identify, marked, send, spawn, stop, wait_gone, wait_stopped
 from fleetwake.rig.progress import Progress
 from fleetwake.rig.records import LOCK_FILE, AliveProbe, Endpoints, Options, Process, ProcessId, State, StateFile, Wishes
 from fleetwake.rig.security import ADMIN, Security, issue
@@ -196,8 +196,15 @@ class Rig:
             raise RigError(f"{name} outlived SIGKILL")
 
     def pause(self, name: str) -> None:
-        """Freeze a process (SIGSTOP)."""
+        """Freeze a process (SIGSTOP); it has stopped then.
+
+        Raises:
+            RigError: it does not run, or went on for 10 s.
+        """
         self.kill(name, signal.SIGSTOP)
+        process = self._require().process(name).process
+        if process is None or not wait_stopped(process, KILL_LIMIT_S):
+            raise RigError(f"{name} did not stop within {KILL_LIMIT_S:.0f} s")
 
     def resume(self, name: str) -> None:
         """Let a frozen process go on (SIGCONT)."""

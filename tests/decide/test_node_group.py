@@ -123,6 +123,20 @@ def test_a_second_writer_is_refused(annotations: dict[str, str], others: tuple[W
     assert world.group.spec.replicas == 2 and served(world.observed) is None
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["asked before", "just begun"])
+def test_a_group_of_another_writer_is_not_shown_before_the_api_server_has_been_asked_again(begun: bool) -> None:
+    world = Groups("MachinePool", scalable("MachinePool"))
+    world.looked(Writer("cluster-autoscaler", False))
+    world.go()
+    assert world.standing()[1] == "AnotherWriter"
+    world.store[world.key]["metadata"]["generation"] += 1
+    if begun:
+        world.known.clear()
+    assert served(world.observed) is None
+    world.looked()
+    assert served(world.observed) is not None, "the writer is gone: what is known now counts"
+
+
 @pytest.mark.parametrize(
     ("annotations", "others"),
     [

@@ -27,7 +27,7 @@ from fleetwake.rig.cache import artifact
 from fleetwake.rig.commands import follow
 from fleetwake.rig.ports import EMULATED_MAX, EMULATED_MIN, free_ports
 from fleetwake.rig.probes import wait_until
-from fleetwake.rig.processes import alive, identify, marked, spawn, stop, wait_gone
+from fleetwake.rig.processes import alive, identify, marked, send, spawn, stop, wait_gone, wait_stopped
 from fleetwake.rig.records import AliveProbe, Endpoints, Options, Process, State, StateFile
 from fleetwake.rig.services import service_processes
 
@@ -322,6 +322,24 @@ def test_down_ends_a_frozen_process_and_the_children_of_a_killed_one(tmp_path: P
     rig.pause("sleeper")
     rig.down()
     assert [process for process in running if alive(process)] == []
+
+
+def test_nothing_of_a_frozen_process_goes_on(tmp_path: Path) -> None:
+    count = "import threading\ndef run():\n  while True: open('counted', 'a').write('.')\nfor _ in range(20): threading.Thread(target=run).start()"
+    counter = spawn((sys.executable, "-c", count), {}, tmp_path / "counter.log", "counter")
+    assert counter is not None
+    counted = tmp_path / "counted"
+    try:
+        for _ in range(20):
+            before = counted.stat().st_size if counted.exists() else 0
+            until(lambda before=before: counted.exists() and counted.stat().st_size > before)  # type: ignore[misc]
+            send(counter, signal.SIGSTOP)
+            assert wait_stopped(counter, STOP_LIMIT_S)
+            frozen = counted.stat().st_size
+            assert [counted.stat().st_size for _ in range(500)] == [frozen] * 500
+            send(counter, signal.SIGCONT)
+    finally:
+        stop({counter: STOP_LIMIT_S})
 
 
 def test_what_a_crashed_start_left_behind_is_cleaned_up_by_the_next(tmp_path: Path) -> None:

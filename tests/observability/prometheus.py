@@ -68,9 +68,13 @@ class Alertmanager:
         Raises:
             AssertionError: one has not; the message names it.
         """
+        if not self.have_fired(*names, limit_s=limit_s):
+            raise AssertionError(f"not fired within {limit_s:g} s: {sorted(set(names) - self.fired.keys())}; fired: {sorted(self.fired)}")
+
+    def have_fired(self, *names: str, limit_s: float) -> bool:
+        """Whether each of these alerts has fired, waited for that long."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.fired.keys() >= set(names), limit_s):
-                raise AssertionError(f"not fired within {limit_s:g} s: {sorted(set(names) - self.fired.keys())}; fired: {sorted(self.fired)}")
+            return self._changed.wait_for(lambda: self.fired.keys() >= set(names), limit_s)
 
     def _take(self, alerts: list[dict[str, Any]]) -> None:
         with self._changed:

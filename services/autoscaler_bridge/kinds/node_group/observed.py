@@ -85,8 +85,14 @@ class Observed:
     @property
     def written(self) -> tuple[Writer, ...] | None:
         """Who else writes the size; None while the API server has not been asked since the object last changed."""
-        meta, known = self.obj.metadata, self.writers
-        return known.others if known is not None and known.uid == meta.uid and known.generation >= meta.generation else None
+        known = self.writers
+        return self.last_written if known is not None and known.generation >= self.obj.metadata.generation else None
+
+    @property
+    def last_written(self) -> tuple[Writer, ...] | None:
+        """Who else wrote the size when the API server was asked last; None where this process never asked."""
+        known = self.writers
+        return known.others if known is not None and known.uid == self.obj.metadata.uid else None
 
 
 def owned_by_deployment(obj: Scalable) -> bool:

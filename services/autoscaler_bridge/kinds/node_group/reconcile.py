@@ -17,7 +17,7 @@ from services.autoscaler_bridge.kinds.node_group.bounds import Bounds
 from services.autoscaler_bridge.kinds.node_group.capacity import FILLED, filling, wanted
 from services.autoscaler_bridge.kinds.node_group.decide import Change, decide, leftovers, writes
 from services.autoscaler_bridge.kinds.node_group.observed import Observed, owned_by_deployment
-from services.autoscaler_bridge.kinds.node_group.standing import NODE_GROUP_READY, SERVED, manager_of, standing
+from services.autoscaler_bridge.kinds.node_group.standing import ANOTHER_WRITER, NODE_GROUP_READY, SERVED, manager_of, standing
 from services.autoscaler_bridge.kinds.node_group.wanted import Answer, Wanted
 
 ANSWER, ATTEMPT, LOOK = "answer autoscaler", "attempt", "look at writers"
@@ -119,9 +119,16 @@ def _withdrawn(observed: Observed) -> Iterator[Step]:
 
 
 def served(observed: Observed) -> Bounds | None:
-    """The bounds of a node group that cluster-autoscaler is shown; None of any other object."""
+    """The bounds of a node group that cluster-autoscaler is shown; None of any other object.
+
+    A spec may change often (a MachinePool's with each of its hosts): until the API server has been asked who wrote it, what it said before holds.
+    """
     bounds = observed.bounds
     if not isinstance(bounds, Bounds) or _refusal(observed) is not None:
+        return None
+    # a process that has just begun knows what the one before it told
+    stored = get(observed.obj.status.conditions, NODE_GROUP_READY) if observed.last_written is None else None
+    if stored is not None and stored.reason == ANOTHER_WRITER:
         return None
     told = standing(observed)
     return bounds if told is not None and told.status != FALSE else None

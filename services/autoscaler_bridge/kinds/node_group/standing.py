@@ -76,7 +76,7 @@ def _others(observed: Observed) -> Iterator[str]:
     if observed.cluster is not None and _topology_sets(obj, observed.cluster):
         yield f"the topology of Cluster {observed.cluster.name} sets the replicas of {obj.name}: leave them out there, or remove the bounds"
     taken_over = TAKE_OVER in obj.metadata.annotations
-    for writer in observed.written or ():
+    for writer in observed.last_written or ():
         if writer.declares:
             yield f"{writer.name} declares spec.replicas by server-side apply: leave it out there, or remove the bounds"
         elif not taken_over:
