@@ -35,7 +35,7 @@ async def install(client: ApiClient, text: str, client_config: Document, annotat
     """
     named, present = served.versions(text), await _present(client)
     if not text:
-        _refuse_silent_removal(present)
+        refuse_silent_removal(present)
     older = {name: [one["name"] for one in found["spec"]["versions"]] for name, found in present.items()}
     wanted = served.definitions(named, client_config, older)
     for definition in wanted:
@@ -66,10 +66,14 @@ async def definition_of(client: ApiClient, name: str) -> dict[str, Any] | None:
     return found
 
 
-def _refuse_silent_removal(present: Mapping[str, Document]) -> None:
+def refuse_silent_removal(present: Mapping[str, Document]) -> None:
+    """Refuse to drop older versions in which objects may have been stored or written.
+
+    Raises:
+        InvalidError: a definition has some; the message says what to do.
+    """
     for name, found in present.items():
-        older = sorted({one["name"] for one in found["spec"]["versions"]} | {*found.get("status", {}).get("storedVersions", ())} - {served.HUB})
-        older = [one for one in older if one != served.HUB]
+        older = sorted({*(one["name"] for one in found["spec"]["versions"]), *found.get("status", {}).get("storedVersions", ())} - {served.HUB})
         if older:
             raise errors.InvalidError(
                 f"{name} has the versions {', '.join(older)} and may hold objects written in them: set {SERVED_VARIABLE} to those that stay served, or to "

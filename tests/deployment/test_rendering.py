@@ -115,6 +115,27 @@ def test_a_service_without_a_command_is_not_there_and_one_with_a_few_lines_is() 
     assert not [manifest.identity for manifest in unmade if "topology" in manifest.identity[2]]
 
 
+def test_older_versions_bring_their_rights_and_a_migration_and_nothing_without() -> None:
+    def names(settings: Mapping[str, str]) -> set[str]:
+        return {f"{one.body['kind']} {one.identity[2]}" for one in helm_template(settings=settings)}
+
+    def job(kind: str, settings: Mapping[str, str]) -> Mapping[str, Any]:
+        return next(one.body for one in helm_template(settings=settings) if one.identity[2].startswith(f"fleetwake-{kind}-") and one.body["kind"] == "Job")
+
+    served = {"settings.common.served_versions": "v1beta1\\,v1alpha4"}
+    brought = {re.sub(r"-[0-9a-f]{8}$", "", name) for name in names(served) - names({})} - {"Job fleetwake-prepare"}
+    assert brought == {f"{kind} fleetwake-{part}-older" for kind in ("ClusterRole", "ClusterRoleBinding") for part in ("admission", "prepare")} | {
+        "Job fleetwake-migrate"
+    }
+    assert _one(helm_template(settings=served), "ConfigMap", "fleetwake-settings-common")["data"]["FLEETWAKE_SERVED_VERSIONS"] == "v1beta1,v1alpha4"
+    # with cert-manager, which keeps the CA, admission changes no definition
+    injected = {**served, "services.admission.webhooks.certificates": "cert-manager"}
+    role = _one(helm_template(settings=injected), "ClusterRole", "fleetwake-admission-older")
+    assert [rule["verbs"] for rule in role["rules"]] == [["get", "list", "watch"]]
+    (schemas,) = (one for one in job("prepare", injected)["spec"]["template"]["spec"]["initContainers"] if one["name"] == "schemas")
+    assert {"name": "FLEETWAKE_WEBHOOK_CA_FROM", "value": "fleetwake-system/fleetwake-admission"} in schemas["env"]
+
+
 def test_with_cert_manager_the_chart_brings_the_configurations_and_the_service_may_do_nothing() -> None:
     rendered = helm_template(settings={"services.admission.webhooks.certificates": "cert-manager", "settings.common.namespace": "team-a"})
     found = {manifest.body["kind"]: manifest.body for manifest in rendered if manifest.component == "admission"}
