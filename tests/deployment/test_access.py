@@ -102,13 +102,22 @@ def test_the_bridge_makes_and_deletes_nothing_and_writes_no_machine_but_its_meta
     assert granted["patch"] == {(core, name) for name in scalable | {f"{name}/status" for name in scalable} | {"machines"}}
 
 
-def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object() -> None:
-    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission"}
+def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_object_but_for_topologies() -> None:
+    found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope != "topology"}
     own = (Settings().webhook_service,)
     assert found == {
         (("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), own, ("create", "get", "list", "patch", "watch")),
         (("secrets",), own, ("get", "list", "update", "watch")),
     }
+    topology = {(grant.resources, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope == "topology"}
+    assert topology == {(("clusterclasses",), ("get",)), (("clusters",), ("list",))}
+
+
+def test_who_uses_no_class_gives_no_right_to_make_what_one_names() -> None:
+    """What topologies need is in a role of its own; the other roles of the reconcilers let them make no workers, control planes and health checks."""
+    made = {"machinedeployments", "machinepools", "machinehealthchecks", "kubeadmcontrolplanes", "kubeadmconfigtemplates"}
+    scopes = {grant.scope for grant in GRANTS if grant.service == "reconcilers" and "create" in grant.verbs and made & set(grant.resources)}
+    assert scopes == {"topology"}
 
 
 def test_what_providers_grant_is_aggregated() -> None:
