@@ -124,6 +124,13 @@ def test_admission_changes_its_own_webhooks_and_its_own_secret_and_reads_no_obje
     }
 
 
+def test_who_uses_no_class_gives_no_right_to_make_what_one_names() -> None:
+    """What topologies need is in a role of its own; the other roles of the reconcilers let them make no workers, control planes and health checks."""
+    made = {"machinedeployments", "machinepools", "machinehealthchecks", "kubeadmcontrolplanes", "kubeadmconfigtemplates"}
+    scopes = {grant.scope for grant in GRANTS if grant.service == "reconcilers" and "create" in grant.verbs and made & set(grant.resources)}
+    assert scopes == {"topology"}
+
+
 def test_admission_with_topologies_reads_classes_and_who_names_them() -> None:
     found = {(grant.resources, grant.names, grant.verbs) for grant in GRANTS if grant.service == "admission" and grant.scope == "topology"}
     assert found == {(("clusterclasses",), (), ("get",)), (("clusters",), (), ("list",))}

@@ -150,8 +150,11 @@ def test_what_a_machine_can_follow_replaces_none(rolled: Workers) -> None:
     rolled.settle()
     assert rolled.uids() == before
     assert [one["metadata"]["uid"] for one in rolled.sets()] == sets
+    # a Node follows its Machine, and no watch of the test sees it
+    end = time.monotonic() + LIMIT_S
+    while late := [one["metadata"]["name"] for one in rolled.nodes() if one["metadata"]["labels"].get(TEMPLATE_LABEL) != "gold"]:
+        assert time.monotonic() < end, late
     for node in rolled.nodes():
-        assert node["metadata"]["labels"][TEMPLATE_LABEL] == "gold"
         assert node["metadata"]["annotations"][TEMPLATE_NOTE] == "kept"
         assert TAINT in node["spec"]["taints"]
     # what the template says no more goes from Machines and Nodes too

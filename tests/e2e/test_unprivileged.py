@@ -257,13 +257,6 @@ REFUSED = {
 }
 
 
-def test_who_uses_no_class_gives_no_right_to_make_what_one_names() -> None:
-    """What topologies need is in a role of its own; the other roles of the reconcilers let them make no workers, control planes and health checks."""
-    made = ("machinedeployments", "machinepools", "machinehealthchecks", "kubeadmcontrolplanes", "kubeadmconfigtemplates")
-    scopes = {grant.scope for grant in grants() if grant.service == "reconcilers" and "create" in grant.verbs and set(grant.resources) & set(made)}
-    assert scopes == {"topology"}
-
-
 @pytest.mark.parametrize("service", REFUSED)
 def test_what_is_outside_a_role_is_refused(fleet: Fleet, service: str) -> None:
     """By the API server's own authorizer, asked under the account's own token."""

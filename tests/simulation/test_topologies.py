@@ -1,4 +1,4 @@
-"""Topologies by seed, under every class of faults; ``FLEETWAKE_SIM_TOPOLOGIES`` sets how many seeds (default 10), ``FLEETWAKE_SIM_SEED=<n>`` runs one alone."""
+"""Topologies by seed, under every class of faults. ``FLEETWAKE_SIM_TOPOLOGIES`` sets how many seeds (default 5: each scenario once)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.scenarios import simulate
 from tests.simulation.topologies import TOPOLOGIES, setup
 
 ONE = os.environ.get("FLEETWAKE_SIM_SEED")
-SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("FLEETWAKE_SIM_TOPOLOGIES", "10")))
+SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("FLEETWAKE_SIM_TOPOLOGIES", "5")))
 FAULTS = tuple(CLASSES)
 
 
