@@ -139,7 +139,10 @@ def cluster_class(name: str, namespace: str) -> list[Document]:
         "workers": {
             "machineDeployments": [
                 {"class": "default", "bootstrap": ref(BOOTSTRAP, "KubeadmConfigTemplate"), "infrastructure": ref(INFRASTRUCTURE, "DevMachineTemplate")}
-            ]
+            ],
+            "machinePools": [
+                {"class": "default", "bootstrap": ref(BOOTSTRAP, "KubeadmConfigTemplate"), "infrastructure": ref(INFRASTRUCTURE, "DevMachinePoolTemplate")}
+            ],
         },
         "variables": [{"name": "word", "required": False, "schema": schema}],
         "patches": [{"name": "word", "definitions": [{"selector": selector, "jsonPatches": [command]}]}],
@@ -149,6 +152,7 @@ def cluster_class(name: str, namespace: str) -> list[Document]:
         _document(INFRASTRUCTURE, "DevClusterTemplate", name, namespace, {"template": {"spec": {"backend": {"inMemory": {}}}}}),
         _document(CONTROL_PLANE, "KubeadmControlPlaneTemplate", name, namespace, {"template": {"spec": {"kubeadmConfigSpec": {"format": "cloud-config"}}}}),
         _template(name, namespace, ("vm", "node", "apiServer", "etcd")),
+        _document(INFRASTRUCTURE, "DevMachinePoolTemplate", name, namespace, {"template": {"spec": {"backend": {"inMemory": {}}}}}),
         _document(BOOTSTRAP, "KubeadmConfigTemplate", name, namespace, {"template": {"spec": {"format": "cloud-config"}}}),
     ]
 

@@ -223,6 +223,25 @@ def test_a_deployment_that_leaves_the_topology_goes_with_its_templates(managed: 
     assert len(managed.machines("md-0")) == 2
 
 
+def test_a_pool_comes_grows_and_goes(managed: Managed) -> None:
+    deployments = managed.workers(**{TIER: "gold"})["machineDeployments"][:1]
+    for replicas in (1, 2):
+        pool = {"class": "default", "name": "mp-0", "replicas": replicas}
+        managed.topology(workers={"machineDeployments": deployments, "machinePools": [pool]})
+        managed.settle()
+    (found,) = managed.world.all("MachinePool", managed.namespace, NAME)
+    assert found["metadata"]["labels"]["topology.cluster.x-k8s.io/pool-name"] == "mp-0" and found["spec"]["template"]["spec"]["version"] == NEXT
+    assert len([one for one in managed.world.all("Machine", managed.namespace, NAME) if controller(one)[0] == "MachinePool"]) == 2
+    managed.topology(workers={"machineDeployments": deployments, "machinePools": None})
+
+    def left(world: World) -> list[str]:
+        return [one["metadata"]["name"] for kind in ("MachinePool", "DevMachinePool") for one in world.all(kind, managed.namespace, NAME)]
+
+    managed.fleet.recorder.wait(left, LIMIT_S, "the pool gone")
+    managed.settle()
+    assert len(managed.machines("md-0")) == 2
+
+
 def test_the_clusters_delete_is_clean(managed: Managed) -> None:
     managed.fleet.kubectl("-n", managed.namespace, "delete", "cluster", NAME, "--wait=false")
     managed.fleet.recorder.wait(lambda world: left_of(world, managed.namespace, NAME), 60.0, f"{NAME} gone")
