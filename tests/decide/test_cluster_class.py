@@ -173,7 +173,7 @@ def test_wrong_patches(patch: Json, message: str) -> None:
 
 
 def quick_start(**topology: Any) -> TopologyWorld:
-    """The class of quick_start_class.yaml with its Cluster of fifteen lines."""
+    """The class of examples/topology/quick-start.yaml with its Cluster of fifteen lines."""
     documents = list(yaml.safe_load_all(QUICK_START.read_text()))
     for one in documents:
         one["metadata"] |= {"namespace": "default", "uid": f"uid-{one['kind']}", "generation": 1}

@@ -76,7 +76,7 @@ def test_an_upgrade(name: str, workers: list[dict[str, Any]], annotations: dict[
     asked["metadata"]["annotations"] = annotations
     found = created(cluster_class(kubernetesVersions=VERSIONS), asked)
     text = re.sub(r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-#####", "\n".join(play(found, VERSIONS[-1]))) + "\n"
-    path = LOGS / f"{name}.log"
+    path = LOGS / f"{name}.txt"
     if regolden:
         path.write_text(text)
     assert text == path.read_text()
