@@ -26,7 +26,7 @@ from services.admission import conversion
 from services.admission.configurations import Address
 from services.admission.metrics import AdmissionMetrics
 from services.admission.references import References
-from services.admission.server import serve
+from services.admission.server import Sources, serve
 from tests.conftest import Kubectl
 from tests.e2e import manifests
 from tests.integration.admission_service import LIMIT_S, command
@@ -47,7 +47,7 @@ async def webhook(api: ApiClient) -> AsyncIterator[tuple[Address, bytes]]:
     metrics = AdmissionMetrics()
     serving = Serving(metrics)
     serving.load(pair.cert_pem, pair.key_pem)
-    async with serve((HOST, 0), serving.context, metrics, References(api)) as (host, port):
+    async with serve((HOST, 0), serving.context, metrics, Sources(References(api))) as (host, port):
         yield Address("test", "default", url=f"https://{host}:{port}"), authority.bundle
 
 

@@ -13,6 +13,7 @@ import yaml
 from fleetwake.cli import schemas as commands
 from fleetwake.kube import config
 from fleetwake.kube.client import APPLY_PATCH, JSON, MERGE_PATCH, ApiClient, Response, resource_path
+from fleetwake.kube.definitions import apply_definitions
 from fleetwake.plan import Apply, Create, Delete, Patch, Plan
 from fleetwake.rig.records import Endpoints
 from fleetwake.shell.bodies import apply_body, patch_body
@@ -128,7 +129,7 @@ class Server:
 @pytest.fixture
 async def server(rig_endpoints: Endpoints, kube_namespace: str) -> AsyncIterator[Server]:
     async with ApiClient(config.load(rig_endpoints.kubeconfig), service="test") as api:
-        await commands.apply_definitions(api, commands.definitions())
+        await apply_definitions(api, commands.definitions())
         yield Server(api, kube_namespace)
 
 
