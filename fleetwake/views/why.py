@@ -154,6 +154,7 @@ class Past:
         self._made_by: dict[str, list[Decision]] = {}
         self._hosts: dict[tuple[str, str], Decision] = {}
         self._asked: dict[ObjectKey, list[Asked]] = {}
+        self._written: set[tuple[str, str]] = set()
         self._losses: dict[tuple[ObjectKey, GroupKind], list[tuple[datetime, ObjectKey]]] = {}
         known = sorted(runs, key=lambda run: run.started)
         self._intents: Mapping[str, IntentView] = {intent.trace: intent for intent in intents(known)}
@@ -162,6 +163,8 @@ class Past:
 
     def _take(self, run: RunView) -> None:
         for step in run.steps:
+            if isinstance(step, StepResult) and step.resource_version:
+                self._written.add((step.target, step.resource_version))
             if step.audit_id and getattr(step, "outcome", "done") == "done" and not step.verb.endswith("status"):
                 decision = Decision(run, step)
                 self._steps.setdefault(step.target, []).append(decision)
@@ -197,6 +200,8 @@ class Past:
         versions: set[str] = set()
         for seen in self._foreign.get(place_of(key), []):
             ours = any(timedelta(0) <= seen.noticed - at <= OWN_DELETE_WITHIN for at in deletes) if seen.type == "DELETING" else is_ours(seen.manager)
+            # field managers have times of whole seconds: of two writes within one, the record may name the other's
+            ours |= (str(key), seen.version) in self._written
             if seen.version in versions or ours or (seen.type != "DELETING" and not seen.manager):
                 continue
             versions.add(seen.version)

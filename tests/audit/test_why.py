@@ -327,6 +327,15 @@ def test_a_pools_machines_are_there_for_the_sake_of_the_pool() -> None:
     assert any("made DevMachine a for DevMachinePool hosts: 2 hosts are missing" in line for line in told(found))
 
 
+def test_a_write_of_ours_that_bears_a_users_name_is_no_wish_of_theirs() -> None:
+    """Within one second of the user's own write, a record of ours names the user."""
+    adopted = step(0, "patch", HOSTS, "more of the infrastructure's hosts are known", resource_version="12")
+    taken = run("own-2", POOL, (120, 125), adopted)
+    woken = run("woken", HOSTS, (150, 155), step(0, "patch", HOSTS, "finalizer"), cause="MODIFIED DevMachinePool default/hosts @12 by helm")
+    found = story(a_pool(*taken, *woken), pool_machine("a"))
+    assert told(found)[0] == "Machine a is there because somebody with kubectl created MachinePool pool."
+
+
 def test_a_pool_that_shrank_is_told_with_its_numbers() -> None:
     cause = "MODIFIED MachinePool default/pool @50 by kubectl"
     gone = run("r1", HOSTS, (500, 510), step(0, "delete", pool_machine("a"), "2 hosts exist, 1 are wanted"), service="dev_infrastructure", cause=cause)
