@@ -72,13 +72,12 @@ def render(serve: Serve = None) -> None:
     """Print all CustomResourceDefinitions, and the policies that older versions need, as YAML, for whoever applies them otherwise."""
     import yaml
 
+    from fleetwake.kube.definitions import annotate
     from schemas import policies, served
 
     chosen = _chosen(serve)
     documents = served.definitions(served.versions(chosen.text), chosen.client_config)
-    for document in documents:
-        if chosen.annotations and "conversion" in document["spec"]:
-            document["metadata"]["annotations"] = dict(chosen.annotations)
+    annotate(documents, chosen.annotations)
     if served.versions(chosen.text):
         documents += policies.policies()
     typer.echo(yaml.safe_dump_all(documents, sort_keys=False, width=160), nl=False)

@@ -38,12 +38,17 @@ async def install(client: ApiClient, text: str, client_config: Document, annotat
         refuse_silent_removal(present)
     older = {name: [one["name"] for one in found["spec"]["versions"]] for name, found in present.items()}
     wanted = served.definitions(named, client_config, older)
-    for definition in wanted:
-        if "conversion" in definition["spec"]:
-            definition["metadata"].setdefault("annotations", {}).update(annotations)
+    annotate(wanted, annotations)
     if named:
         await asyncio.gather(*(_apply(client, policies.API_VERSION, policies.PLURALS[one["kind"]], one) for one in policies.policies()))
     return await apply_definitions(client, wanted, limit=limit)
+
+
+def annotate(definitions: Iterable[dict[str, Any]], annotations: Mapping[str, str]) -> None:
+    """Annotate the definitions that have a webhook."""
+    for definition in definitions:
+        if annotations and "conversion" in definition["spec"]:
+            definition["metadata"].setdefault("annotations", {}).update(annotations)
 
 
 async def _present(client: ApiClient) -> dict[str, dict[str, Any]]:

@@ -153,7 +153,7 @@ async def _kinds(report: Report, client: ApiClient, namespace: str) -> None:
                 found += stuck.stuck(({"kind": model.KIND, **item} for item in items), report.at, report.after)
         except _NotServedError:
             missing.append(f"{model.KIND}.{model.GROUP}/{model.VERSION} is not served: run `fleetwake schemas apply`")
-    report.stuck = sorted(found, key=lambda one: (one.namespace, one.cluster, one.since, one.kind, one.name))
+    report.stuck = stuck.in_order(found)
     report.judge("kinds", f"{len(KINDS)} are served, with {count} objects", missing)
 
 

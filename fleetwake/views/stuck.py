@@ -35,8 +35,12 @@ class Stuck:
 
 
 def stuck(objects: Iterable[State], now: datetime, after: timedelta) -> tuple[Stuck, ...]:
-    """The objects that have been so for longer than ``after``, a cluster's together, the longest first."""
-    found = (one for state in objects if (one := _judged(state)) is not None and now - one.since > after)
+    """The objects that have been so for longer than ``after``, in order."""
+    return in_order(one for state in objects if (one := _judged(state)) is not None and now - one.since > after)
+
+
+def in_order(found: Iterable[Stuck]) -> tuple[Stuck, ...]:
+    """A cluster's objects together, the longest stuck first."""
     return tuple(sorted(found, key=lambda one: (one.namespace, one.cluster, one.since, one.kind, one.name)))
 
 

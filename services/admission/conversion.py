@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from fleetwake.errors import DecodeError
 from schemas.conversion import Context, said_in
 from services.admission.references import References, UnknownKindError
+from services.admission.review import request_within
 
 PATH: Final = "/convert"
 API_VERSION, KIND = "apiextensions.k8s.io/v1", "ConversionReview"
@@ -30,15 +30,11 @@ def request_of(body: bytes) -> Mapping[str, Any]:
     Raises:
         DecodeError: it is none.
     """
-    try:
-        review = orjson.loads(body)
-        request = review["request"]
-        whole = isinstance(request["uid"], str) and isinstance(request["desiredAPIVersion"], str) and all(isinstance(one, dict) for one in request["objects"])
-        if review["apiVersion"] != API_VERSION or review["kind"] != KIND or not whole:
-            raise DecodeError(f"not an {API_VERSION} {KIND}", operation="convert")
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DecodeError(f"not an {API_VERSION} {KIND}", operation="convert") from error
-    return request  # type: ignore[no-any-return]
+    return request_within(body, (API_VERSION, KIND), "convert", _whole)
+
+
+def _whole(request: Mapping[str, Any]) -> bool:
+    return isinstance(request["desiredAPIVersion"], str) and all(isinstance(one, dict) for one in request["objects"])
 
 
 async def convert(request: Mapping[str, Any], references: References) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ Source: Kubernetes "Dynamic Admission Control", admission.k8s.io/v1 (1.36); refu
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -31,13 +31,23 @@ def request_of(body: bytes) -> Mapping[str, Any]:
     Raises:
         DecodeError: it is none.
     """
+    return request_within(body, (API_VERSION, KIND), "review", lambda request: True)
+
+
+def request_within(body: bytes, review: tuple[str, str], operation: str, whole: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
+    """The request within a review of this API version and kind, if it is ``whole``.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    version, kind = review
     try:
-        review = orjson.loads(body)
-        request = review["request"]
-        if review["apiVersion"] != API_VERSION or review["kind"] != KIND or not isinstance(request["uid"], str):
-            raise DecodeError(f"not an {API_VERSION} {KIND}", operation="review")
+        found = orjson.loads(body)
+        request = found["request"]
+        if (found["apiVersion"], found["kind"]) != review or not isinstance(request["uid"], str) or not whole(request):
+            raise DecodeError(f"not an {version} {kind}", operation=operation)
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DecodeError(f"not an {API_VERSION} {KIND}", operation="review") from error
+        raise DecodeError(f"not an {version} {kind}", operation=operation) from error
     return request  # type: ignore[no-any-return]
 
 

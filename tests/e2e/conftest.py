@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetwake.rig import Rig
-from tests.e2e.api import Api
-from tests.e2e.fleet import Fleet
-from tests.e2e.recorder import Recorder
+from tests.e2e.fleet import Fleet, watched
 
 STATE_VARIABLE = "FLEETWAKE_E2E_STATE"
 
@@ -21,13 +19,5 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """The system, up and recorded from its first object on; a running rig is used, and left running, when the environment names its folder."""
     running = os.environ.get(STATE_VARIABLE)
     rig = Rig(Path(running)) if running else Rig.up(tmp_path_factory.mktemp("e2e"), workers=2, restart=True, bound_to=os.getpid())
-    recorder = None
-    try:
-        api = Api(rig.endpoints().kubeconfig)
-        recorder = Recorder(api)
-        yield Fleet(rig, api, recorder)
-    finally:
-        if recorder is not None:
-            recorder.stop()
-        if not running:
-            rig.down()
+    with watched(rig, ends=not running) as found:
+        yield found

@@ -8,8 +8,9 @@ import secrets
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,21 @@ class Fleet:
 def _ours(event: dict[str, Any]) -> bool:
     user = event["user"]["username"]
     return bool(user.startswith(ACCOUNTS) and user != PREPARING)
+
+
+@contextmanager
+def watched(rig: Rig, *, ends: bool = True) -> Iterator[Fleet]:
+    """The system on a rig that is up, recorded while the context is open; ``ends``: the rig goes down with it."""
+    recorder = None
+    try:
+        api = Api(rig.endpoints().kubeconfig)
+        recorder = Recorder(api)
+        yield Fleet(rig, api, recorder)
+    finally:
+        if recorder is not None:
+            recorder.stop()
+        if ends:
+            rig.down()
 
 
 def unsettled(world: World, namespace: str, name: str) -> list[str]:

@@ -13,10 +13,9 @@ import pytest
 
 from fleetwake.rig import Rig
 from tests.e2e import manifests
-from tests.e2e.api import Api
 from tests.e2e.clusterctl import clusterctl
-from tests.e2e.fleet import Fleet, left_of
-from tests.e2e.recorder import Object, Recorder
+from tests.e2e.fleet import Fleet, left_of, watched
+from tests.e2e.recorder import Object
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
@@ -28,15 +27,8 @@ GONE_LIMIT_S = 60.0
 def elsewhere(tmp_path: Path) -> Iterator[Fleet]:
     """Another management cluster with services of its own."""
     rig = Rig.up(tmp_path / "elsewhere", workers=1, bound_to=os.getpid())
-    recorder = None
-    try:
-        api = Api(rig.endpoints().kubeconfig)
-        recorder = Recorder(api)
-        yield Fleet(rig, api, recorder)
-    finally:
-        if recorder is not None:
-            recorder.stop()
-        rig.down()
+    with watched(rig) as found:
+        yield found
 
 
 def _hosts(fleet: Fleet, namespace: str) -> dict[str, tuple[str, str, str]]:

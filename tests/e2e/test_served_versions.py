@@ -20,9 +20,8 @@ from fleetwake.rig import Rig
 from fleetwake.rig.access_page import grants
 from fleetwake.rig.probes import wait_until
 from schemas.conversion.catalog import CONVERSIONS
-from tests.e2e.api import Api
-from tests.e2e.fleet import ACCOUNTS, KUBECTL_LIMIT_S, Fleet
-from tests.e2e.recorder import Recorder, condition
+from tests.e2e.fleet import ACCOUNTS, KUBECTL_LIMIT_S, Fleet, watched
+from tests.e2e.recorder import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.apiserver, pytest.mark.redis]
 
@@ -37,15 +36,8 @@ LIMIT_S = 30.0
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A system of its own: what it serves is chosen as it is brought up."""
     rig = Rig.up(tmp_path_factory.mktemp("serving"), workers=1, served_versions=",".join(OLDER), bound_to=os.getpid())
-    recorder = None
-    try:
-        api = Api(rig.endpoints().kubeconfig)
-        recorder = Recorder(api)
-        yield Fleet(rig, api, recorder)
-    finally:
-        if recorder is not None:
-            recorder.stop()
-        rig.down()
+    with watched(rig) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from fleetwake.patches import owner_reference, pruned, wire
 from fleetwake.topology.blueprint import Blueprint, Json, first_given, merged_annotations, merged_labels
 from schemas.api.core.v1beta2.cluster import Cluster
 from schemas.api.core.v1beta2.cluster_class import MachineDeploymentClass, MachinePoolClass
+from schemas.api.core.v1beta2.machine import MachineSpec
 from schemas.api.core.v1beta2.machine_deployment import MachineDeployment
 from schemas.api.core.v1beta2.machine_pool import MachinePool
 from schemas.api.core.v1beta2.topology import MachineDeploymentTopology, MachinePoolTopology
@@ -40,22 +41,26 @@ class Workers:
         spec["infrastructureRef"] = reference(self.infrastructure)
 
 
+def _names_of_parts(stored: MachineSpec | None) -> dict[str, str]:
+    """The names of the objects that stored workers are made with, by part; empty where there is none yet."""
+    return {
+        "bootstrap": stored.bootstrap.config_ref.name if stored is not None and stored.bootstrap.config_ref is not None else "",
+        "infrastructure": stored.infrastructure_ref.name if stored is not None else "",
+    }
+
+
 def deployment(blueprint: Blueprint, current: Current, asked: MachineDeploymentTopology, version: str) -> Workers:
     """A MachineDeployment of the topology. Raises: TopologyError."""
     of_class, cluster, existing = blueprint.deployment_class(asked.class_), current.cluster, current.deployment(asked.name)
     own = {labels.CLUSTER_NAME: cluster.name, labels.TOPOLOGY_OWNED: "", labels.TOPOLOGY_DEPLOYMENT_NAME: asked.name}
     stored = existing.deployment.spec.template.spec if existing is not None else None
-    made = {
-        "bootstrap": stored.bootstrap.config_ref.name if stored is not None and stored.bootstrap.config_ref is not None else "",
-        "infrastructure": stored.infrastructure_ref.name if stored is not None else "",
-    }
     bootstrap, infrastructure = (
         template_from(
             blueprint.template(getattr(of_class, part).template_ref),
             cluster,
             Made(name or prefixed(cluster, asked.name, suffix(cluster, "deployment", part, asked.name)), {labels.TOPOLOGY_DEPLOYMENT_NAME: asked.name}),
         )
-        for part, name in made.items()
+        for part, name in _names_of_parts(stored).items()
     )
     going = current.leaving_uids.get(asked.name, ())
     values = {"machineDeployment": {"topologyName": asked.name}}
@@ -76,10 +81,6 @@ def pool(blueprint: Blueprint, current: Current, asked: MachinePoolTopology, ver
     of_class, cluster, existing = blueprint.pool_class(asked.class_), current.cluster, current.pool(asked.name)
     own = {labels.CLUSTER_NAME: cluster.name, labels.TOPOLOGY_OWNED: "", labels.TOPOLOGY_POOL_NAME: asked.name}
     stored = existing.pool.spec.template.spec if existing is not None else None
-    made = {
-        "bootstrap": stored.bootstrap.config_ref.name if stored is not None and stored.bootstrap.config_ref is not None else "",
-        "infrastructure": stored.infrastructure_ref.name if stored is not None else "",
-    }
     bootstrap, infrastructure = (
         object_from(
             blueprint.template(getattr(of_class, part).template_ref),
@@ -90,7 +91,7 @@ def pool(blueprint: Blueprint, current: Current, asked: MachinePoolTopology, ver
                 owner=owner_reference(cluster),
             ),
         )
-        for part, name in made.items()
+        for part, name in _names_of_parts(stored).items()
     )
     going = current.leaving_uids.get(asked.name, ())
     values = {"machinePool": {"topologyName": asked.name}}
